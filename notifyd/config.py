@@ -1,0 +1,185 @@
+"""Settings: `notifyd.toml`, then `NOTIFYD_*`, then flags. Frozen; unknown keys are refused.
+
+Durations are seconds as float, sizes are bytes as int, moments are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from notifyd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENV_PREFIX = "NOTIFYD_"
+CONFIG_FILE = "notifyd.toml"
+
+#: RFC 7518 section 3.2: an HS256 key has at least 256 bits.
+MIN_SECRET_BYTES = 32
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    scheme, separator, host = value.partition("://")
+    if not separator or scheme not in ("http", "https") or not host or set("/?#* ") & set(host):
+        raise ValueError(f"{value!r} is not an origin: write scheme://host or scheme://host:port")
+    return value.lower()
+
+
+Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode]
+
+
+class Config(BaseSettings):
+    """Everything an operator can set; each field says its unit."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, toml_file=CONFIG_FILE, env_ignore_empty=True
+    )
+
+    listen: str = Field("127.0.0.1:8000", description="HOST:PORT (port 0 picks one) or unix:PATH")
+    operator_listen: str | None = Field(
+        None, description="HOST:PORT where metrics, health and admin calls are served, and nowhere else"
+    )
+    database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE")
+    public_url: str | None = Field(None, description="the address users see, for links")
+
+    jwt_secret: SecretStr | None = Field(None, description="HS256 secret of at least 32 bytes")
+    jwt_user_claim: str = Field("sub", description="the claim that names the user")
+    jwt_audience: str | None = Field(None, description="required `aud`, once set")
+    jwt_issuer: str | None = Field(None, description="required `iss`, once set")
+    jwt_type: str | None = Field(None, description="required `typ` header, once set")
+    allow_query_token: bool = Field(True, description="accept ?token= as the original client sends it")
+    publish_keys: Keys = Field((), description="keys of publishers, comma-separated")
+    admin_keys: Keys = Field((), description="keys of operators, comma-separated")
+    allowed_origins: Origins = Field((), description="origins that may use the cookie, comma-separated")
+    trusted_hops: int = Field(0, ge=0, le=10, description="proxies in front whose X-Forwarded-For counts")
+
+    max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")
+    retention_days: float = Field(30, gt=0, description="days that a notification is kept")
+    max_rows_per_user: int = Field(10_000, ge=1, description="own notifications kept for one user")
+    drain_seconds: float = Field(10, ge=0, le=300, description="seconds over which a stop spreads closes")
+    check_interval_seconds: float = Field(60, gt=0, description="seconds between looks at polled sources")
+    heartbeat_seconds: float = Field(30, gt=0, description="seconds between pings")
+    pong_seconds: float = Field(8, gt=0, description="seconds for an answer once a ping has left")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("publish_keys", "admin_keys", "allowed_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return _split(value)
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            suggestion = secrets.token_urlsafe(32)
+            raise ValueError(f"needs at least {MIN_SECRET_BYTES} bytes (RFC 7518), for example {suggestion}")
+        return value
+
+    @field_validator("listen", "operator_listen")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_address(value)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.startswith("sqlite:///"):
+            raise ValueError("only sqlite:///FILE is supported so far")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Config:
+        shared = {key.get_secret_value() for key in self.publish_keys} & {
+            key.get_secret_value() for key in self.admin_keys
+        }
+        if shared:
+            raise ValueError("publish_keys and admin_keys share a key; give operators their own")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def parse_address(text: str) -> tuple[str, int] | str:
+    """`HOST:PORT` as a pair, `unix:PATH` as the path. Raises ValueError."""
+    if text.startswith("unix:"):
+        if len(text) == len("unix:"):
+            raise ValueError("unix: needs a path")
+        return text.removeprefix("unix:")
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT or unix:PATH")
+    return host.strip("[]"), int(port)
+
+
+def load_config(config_file: Path | None = None, **flags: Any) -> Config:
+    """Read every source; flags that are None are left out. Raises ConfigError with all faults, one a line."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    unknown = [
+        f"{name}: there is no such setting"
+        for name in sorted(os.environ)
+        if name.startswith(ENV_PREFIX)
+        and name.removeprefix(ENV_PREFIX).lower() not in Config.model_fields
+        and name.removeprefix(ENV_PREFIX) not in _CLIENT_VARIABLES
+    ]
+    if config_file is not None and not config_file.is_file():
+        raise ConfigError(f"{config_file}: there is no such file")
+    model = Config if config_file is None else _with_file(config_file)
+    try:
+        config = model(**given)
+    except ValidationError as error:
+        faults = [_line(fault) for fault in error.errors()]
+        raise ConfigError("\n".join(faults + unknown)) from None
+    except ValueError as error:  # tomllib.TOMLDecodeError
+        raise ConfigError(f"{config_file or CONFIG_FILE}: {error}") from None
+    if unknown:
+        raise ConfigError("\n".join(unknown))
+    return config
+
+
+#: Read by the commands that talk to a running server, not by the server.
+_CLIENT_VARIABLES = frozenset({"URL", "KEY", "TOKEN"})
+
+
+def _with_file(config_file: Path) -> type[Config]:
+    class FromFile(Config):
+        model_config = SettingsConfigDict(toml_file=config_file)
+
+    return FromFile
+
+
+def _line(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    text = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        text = "there is no such setting"
+    return f"{name}: {text}" if name else text

@@ -1,0 +1,96 @@
+"""What the rest of notifyd asks of a database, and the records that cross that line.
+
+A `Store` runs plain functions over a `Transaction` in worker threads that do nothing but wait for the
+database. There is one writer connection and a pool of readers. What the functions say in SQL lives beside
+the schema (`store/log.py`, `store/users.py`, `store/prices.py`, …) and takes the `Transaction` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from sqlalchemy import CursorResult
+    from sqlalchemy.sql import Executable
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """One row of the log as readers see it."""
+
+    seq: int
+    user_id: str | None  # None: everyone
+    type: str
+    data: bytes  # the JSON object of the message's `data`
+    created_ms: int
+    expires_ms: int | None
+    notification_id: str | None  # None on `notification-updated`
+
+
+class NewEntry(NamedTuple):
+    """A row to append; the transaction gives it its `seq`."""
+
+    notification_id: str | None
+    user_id: str | None
+    type: str
+    data: bytes
+    created_ms: int
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Entries of one user and of everyone in `(after, head]`, oldest first, read in one snapshot.
+
+    `complete` says that nothing more lies between the last entry and `head`, so a reader may move its
+    position to `head`; otherwise to the last entry's seq.
+    """
+
+    entries: Sequence[Entry]
+    head: int
+    complete: bool
+
+
+class Transaction(Protocol):
+    """One open transaction, to be used only inside the function that was handed it, in its thread.
+
+    Raises sqlalchemy.exc errors; `Store.read` and `Store.write` turn them into `notifyd.errors`.
+    """
+
+    now_ms: int  # wall clock when the transaction was asked for
+
+    def execute(
+        self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
+    ) -> CursorResult[Any]:
+        """Run one statement, with many rows when `parameters` is a sequence (executemany)."""
+        ...
+
+
+class Store(Protocol):
+    """A database with the log in it.
+
+    Both calls wait for a thread of their own limiter (one writer, eight readers) and give up
+    `deadline_s` after the thread began: the caller gets the error, the thread keeps its place in the
+    limiter until the database lets go of it.
+
+    Cancellation: the caller stops waiting at once; a write that has begun still commits or rolls back as a
+    whole.
+    """
+
+    epoch: str
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one read snapshot. Raises Unavailable."""
+        ...
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in one transaction and commit it durably.
+
+        Raises whatever `work` raises that is not the database's (rolled back), `Unavailable` (rolled back:
+        locked, statement failed), `StatementFailed` (rolled back: this work, not the database, is at
+        fault), `DiskFull` (rolled back), `OutcomeUnknown` (deadline passed), `CommitFailed`.
+        """
+        ...
