@@ -1,46 +1,64 @@
 """The newest entries of the log in memory, each encoded once per wire format. The window is the queue.
 
 Pure: no I/O, no clock, no Trio. It covers every seq in `(floor, head]`: an entry in that range that is not
-here never existed, has expired or was withdrawn.
+here concerns nobody any more, because it expired, was withdrawn or was trimmed.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import heapq
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from notifyd.messages import Cursor, encode_entry
 
 if TYPE_CHECKING:
     from notifyd.store.base import Entry
 
 MAX_ENTRIES = 10_000
 MAX_BYTES = 32 * 2**20
-#: What one write to a socket joins at most (design section 3).
+#: What one write to a socket joins at most, unless a single entry is larger.
 JOIN_BYTES = 64 * 2**10
 
-Framer = Callable[["Entry"], bytes]
+#: `(cursor text, message JSON) -> bytes on the wire`, a pure function; its result is kept with the entry.
+Framer = Callable[[str, bytes], bytes]
 
 
 class Joined(NamedTuple):
-    """What lies after a reader's position: bytes for one write, and the position once they are written."""
+    """What lies after a reader's position: bytes for one write, and its position once they are written."""
 
     data: bytes
     position: int
     more: bool  # the limit was reached before the head
 
 
-@dataclass(slots=True)
-class _Slot:
-    entry: Entry
-    wire: dict[Framer, bytes] = field(default_factory=dict)
+class Slot:
+    """One entry with its encodings."""
+
+    __slots__ = ("cursor", "entry", "gone", "message", "wire")
+
+    def __init__(self, entry: Entry, epoch: str) -> None:
+        cursor = Cursor(epoch, entry.seq)
+        self.entry = entry
+        self.cursor = str(cursor)
+        self.message = encode_entry(entry.type, entry.data, entry.created_ms, cursor)
+        self.wire: tuple[tuple[Framer, bytes], ...] = ()  # a handful of formats: cheaper than a dict
+        self.gone = False
 
     def framed(self, framer: Framer) -> bytes:
-        data = self.wire.get(framer)
-        if data is None:
-            data = self.wire[framer] = framer(self.entry)
+        for known, data in self.wire:
+            if known is framer:
+                return data
+        data = framer(self.cursor, self.message)
+        self.wire += ((framer, data),)
         return data
+
+    @property
+    def size(self) -> int:
+        """Bytes this entry is counted with: its text, and room for two encodings of it."""
+        return 3 * len(self.message)
 
 
 class _Track:
@@ -50,9 +68,163 @@ class _Track:
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
-        self.slots: list[_Slot] = []
+        self.slots: list[Slot] = []
 
-    def after(self, seq: int) -> list[_Slot]:
+    def add(self, slot: Slot) -> None:
+        self.seqs.append(slot.entry.seq)
+        self.slots.append(slot)
+
+    def remove(self, seq: int) -> None:
+        index = bisect_left(self.seqs, seq)
+        del self.seqs[index], self.slots[index]
+
+    def after(self, seq: int) -> list[Slot]:
         if not self.seqs or self.seqs[-1] <= seq:
             return []
         return self.slots[bisect_right(self.seqs, seq) :]
+
+
+class Window:
+    """Holds at most `max_entries` and `max_bytes`; `floor` rises as old entries leave."""
+
+    def __init__(
+        self, epoch: str, head: int, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self.epoch = epoch
+        self.floor = head
+        self.head = head
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._slots: deque[Slot] = deque()
+        self._everyone = _Track()
+        self._users: dict[str, _Track] = {}
+        self._by_notification: dict[str, list[Slot]] = {}
+        self._expiries: list[tuple[int, int, Slot]] = []
+        self._shared: dict[tuple[Framer, int, int], Joined] = {}
+
+    def fill(self, entries: Iterable[Entry], floor: int) -> None:
+        """Load what the log held at start: `entries` are all that exist in `(floor, head]`."""
+        self.floor = floor
+        self.put(entries)
+
+    def put(self, entries: Iterable[Entry], withdrawn: frozenset[str] = frozenset()) -> None:
+        """Take in what was committed, in the order of seq, and let go of what it withdraws."""
+        self._shared.clear()
+        for entry in entries:
+            self.head = max(self.head, entry.seq)
+            self._add(Slot(entry, self.epoch))
+        for notification_id in withdrawn:
+            for slot in self._by_notification.pop(notification_id, ()):
+                self._drop(slot)
+        while self._slots and (len(self._slots) > self._max_entries or self._bytes > self._max_bytes):
+            self._evict()
+
+    def expire(self, now_ms: int) -> None:
+        """Let go of entries whose time has passed."""
+        while self._expiries and self._expiries[0][0] <= now_ms:
+            self._shared.clear()
+            self._drop(heapq.heappop(self._expiries)[2])
+
+    @property
+    def expiring(self) -> bool:
+        """Whether `expire` has anything to look after."""
+        return bool(self._expiries)
+
+    def covers(self, position: int) -> bool:
+        """Whether everything after `position` is here."""
+        return position >= self.floor
+
+    def audience(self, position: int) -> frozenset[str] | None:
+        """The users whom entries after `position` concern; None when that is everyone, or unknown."""
+        if position < self.floor or self._everyone.after(position):
+            return None
+        users: set[str] = set()
+        for slot in reversed(self._slots):
+            if slot.entry.seq <= position:
+                break
+            if slot.entry.user_id is not None:
+                users.add(slot.entry.user_id)
+        return frozenset(users)
+
+    def after(self, user_id: str, position: int) -> Sequence[Slot]:
+        """What lies after `position` for one user, oldest first. Needs `covers(position)`."""
+        shared = self._everyone.after(position)
+        track = self._users.get(user_id)
+        own = track.after(position) if track is not None else []
+        if own and shared:
+            return sorted(own + shared, key=_seq)
+        return own or shared
+
+    def join(self, user_id: str, position: int, framer: Framer, limit: int = JOIN_BYTES) -> Joined:
+        """What lies after `position` for one user as bytes for one write. Needs `covers(position)`.
+
+        Readers of announcements at the same position share one object. At least one entry is given
+        whatever its size.
+        """
+        if position >= self.head:
+            return Joined(b"", self.head, False)
+        track = self._users.get(user_id)
+        if track is not None and track.seqs and track.seqs[-1] > position:
+            return self._join(self.after(user_id, position), framer, limit)
+        key = (framer, position, limit)
+        joined = self._shared.get(key)
+        if joined is None:
+            joined = self._shared[key] = self._join(self._everyone.after(position), framer, limit)
+        return joined
+
+    def _join(self, slots: Sequence[Slot], framer: Framer, limit: int) -> Joined:
+        if len(slots) == 1:
+            return Joined(slots[0].framed(framer), self.head, False)
+        parts: list[bytes] = []
+        size = 0
+        for slot in slots:
+            data = slot.framed(framer)
+            if parts and size + len(data) > limit:
+                return Joined(b"".join(parts), slots[len(parts) - 1].entry.seq, True)
+            parts.append(data)
+            size += len(data)
+        return Joined(b"".join(parts), self.head, False)
+
+    def _track(self, slot: Slot) -> _Track:
+        user_id = slot.entry.user_id
+        if user_id is None:
+            return self._everyone
+        track = self._users.get(user_id)
+        if track is None:
+            track = self._users[user_id] = _Track()
+        return track
+
+    def _add(self, slot: Slot) -> None:
+        self._slots.append(slot)
+        self._bytes += slot.size
+        self._track(slot).add(slot)
+        if slot.entry.notification_id is not None:
+            self._by_notification.setdefault(slot.entry.notification_id, []).append(slot)
+        if slot.entry.expires_ms is not None:
+            heapq.heappush(self._expiries, (slot.entry.expires_ms, slot.entry.seq, slot))
+
+    def _drop(self, slot: Slot) -> None:
+        """Take a slot out of its reader's track; it keeps its place in the order until it is evicted."""
+        if slot.gone:
+            return
+        slot.gone = True
+        track = self._track(slot)
+        track.remove(slot.entry.seq)
+        if not track.seqs and slot.entry.user_id is not None:
+            del self._users[slot.entry.user_id]
+
+    def _evict(self) -> None:
+        slot = self._slots.popleft()
+        self._bytes -= slot.size
+        self.floor = slot.entry.seq
+        self._drop(slot)
+        siblings = self._by_notification.get(slot.entry.notification_id or "")
+        if siblings is not None:
+            siblings.remove(slot)
+            if not siblings:
+                del self._by_notification[slot.entry.notification_id or ""]
+
+
+def _seq(slot: Slot) -> int:
+    return slot.entry.seq
