@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifyd.broker.window import Joined, Window
+from notifyd.store.base import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def lines(cursor: str, message: bytes) -> bytes:
+    return message + b"\n"
+
+
+def bare(cursor: str, message: bytes) -> bytes:
+    return f"{cursor};".encode()
+
+
+def ids(joined: Joined) -> list[str]:
+    return [json.loads(line)["id"] for line in joined.data.splitlines()]
+
+
+def test_join_gives_own_entries_and_those_for_everyone_in_order(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0)
+    window.put([entry(1, "ann"), entry(2), entry(3, "bob"), entry(4, "ann")])
+    assert ids(window.join("ann", 0, lines)) == ["e-1", "e-2", "e-4"]
+    assert ids(window.join("bob", 1, lines)) == ["e-2", "e-3"]
+    assert window.join("bob", 3, lines) == Joined(b"", 4, False)
+    assert window.join("eve", 4, lines) == Joined(b"", 4, False)
+
+
+def test_join_stops_at_the_limit_and_says_where(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0)
+    window.put([entry(seq) for seq in (1, 2, 3, 4, 5)])
+    first = window.join("ann", 0, bare, limit=8)
+    assert first == Joined(b"e-1;e-2;", 2, True)
+    assert window.join("ann", 2, bare, limit=8) == Joined(b"e-3;e-4;", 4, True)
+    assert window.join("ann", 4, bare, limit=8) == Joined(b"e-5;", 5, False)
+
+
+def test_an_entry_larger_than_the_limit_is_given_alone(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0)
+    window.put([entry(1, size=100), entry(2, size=100)])
+    assert ids(window.join("ann", 0, lines, limit=10)) == ["e-1"]
+
+
+def test_announcements_are_joined_once_for_all_readers_at_a_position(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0)
+    window.put([entry(1), entry(2)])
+    assert window.join("ann", 0, lines).data is window.join("bob", 0, lines).data
+    window.put([entry(3)])
+    assert ids(window.join("bob", 0, lines)) == ["e-1", "e-2", "e-3"]
+
+
+def test_each_entry_is_framed_once_per_format(entry: Callable[..., Entry]) -> None:
+    calls: list[str] = []
+
+    def counting(cursor: str, message: bytes) -> bytes:
+        calls.append(cursor)
+        return message
+
+    window = Window("e", 0)
+    window.put([entry(1), entry(2, "ann")])
+    for user in ("ann", "bob", "ann", "eve"):
+        window.join(user, 0, counting)
+    assert calls == ["e-1", "e-2"]
+
+
+def test_old_entries_leave_and_the_floor_rises(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_entries=3)
+    window.put([entry(seq, "ann" if seq % 2 else None) for seq in range(1, 6)])
+    assert (window.floor, window.head) == (2, 5)
+    assert not window.covers(1)
+    assert window.covers(2)
+    assert ids(window.join("ann", 2, lines)) == ["e-3", "e-4", "e-5"]
+
+
+def test_bytes_are_bounded_too(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_bytes=10_000)
+    window.put([entry(seq, size=1000) for seq in range(1, 9)])
+    assert window.floor >= 5
+    window.put([entry(9, size=1_000_000)])
+    assert (window.floor, window.head) == (9, 9)
+
+
+def test_filled_from_a_log_with_holes(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 9)
+    window.fill([entry(4), entry(7, "ann")], floor=3)
+    assert (window.floor, window.head) == (3, 9)
+    assert ids(window.join("ann", 3, lines)) == ["e-4", "e-7"]
+    assert window.join("ann", 3, lines).position == 9
+
+
+def test_withdrawn_entries_are_left_out(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0)
+    window.put([entry(1, "ann", name="a"), entry(2, "bob", name="a"), entry(3, name="b")])
+    assert ids(window.join("ann", 0, lines)) == ["e-1", "e-3"]
+    window.put([entry(4, "ann", name="c")], frozenset({"a", "unknown"}))
+    assert ids(window.join("ann", 0, lines)) == ["e-3", "e-4"]
+    assert ids(window.join("bob", 0, lines)) == ["e-3"]
+
+
+def test_expired_entries_are_left_out(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_entries=4)
+    window.put([entry(1, expires_ms=2000), entry(2, expires_ms=1000), entry(3)])
+    assert window.expiring
+    assert ids(window.join("ann", 0, lines)) == ["e-1", "e-2", "e-3"]
+    window.expire(999)
+    assert ids(window.join("ann", 0, lines)) == ["e-1", "e-2", "e-3"]
+    window.expire(1000)
+    assert ids(window.join("ann", 0, lines)) == ["e-1", "e-3"]
+    window.put([entry(4), entry(5)])  # the first one is evicted before it expires
+    window.expire(5000)
+    assert not window.expiring
+    assert ids(window.join("ann", 1, lines)) == ["e-3", "e-4", "e-5"]
+
+
+def test_audience(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_entries=3)
+    window.put([entry(1, "ann"), entry(2, "bob")])
+    assert window.audience(0) == {"ann", "bob"}
+    assert window.audience(1) == {"bob"}
+    assert window.audience(2) == set()
+    window.put([entry(3)])
+    assert window.audience(1) is None
+    window.put([entry(4, "eve")])
+    assert window.audience(3) == {"eve"}
+    assert window.audience(0) is None, "below the floor nobody knows whom it concerned"
+
+
+@given(
+    users=st.lists(st.sampled_from(["ann", "bob", None]), max_size=40),
+    cuts=st.lists(st.integers(0, 40), max_size=5),
+    position=st.integers(0, 40),
+    capacity=st.integers(1, 40),
+    limit=st.integers(1, 40),
+)
+def test_reading_on_from_any_position_gives_exactly_what_concerns_the_user(
+    users: list[str | None], cuts: list[int], position: int, capacity: int, limit: int
+) -> None:
+    entries = [Entry(seq, user, "x-t", b"{}", 0, None, f"n{seq}") for seq, user in enumerate(users, start=1)]
+    window = Window("e", 0, max_entries=capacity)
+    bounds = sorted({0, len(entries), *(cut for cut in cuts if cut < len(entries))})
+    for start, end in itertools.pairwise(bounds):
+        window.put(entries[start:end])
+    position = max(position, window.floor)
+    expected = [f"e-{e.seq};" for e in entries if e.seq > position and e.user_id in ("ann", None)]
+    got = b""
+    more = True
+    while more:
+        data, position, more = window.join("ann", position, bare, limit)
+        got += data
+    assert got.decode() == "".join(expected)
+    assert position == max(window.head, position)
