@@ -109,7 +109,8 @@ def test_withdrawn_entries_are_left_out(entry: Callable[..., Entry]) -> None:
 def test_expired_entries_are_left_out(entry: Callable[..., Entry]) -> None:
     window = Window("e", 0, max_entries=4)
     window.put([entry(1, expires_ms=2000), entry(2, expires_ms=1000), entry(3)])
-    assert window.expiring
+    expiring_at_first = window.expiring
+    assert expiring_at_first
     assert ids(window.join("ann", 0, lines)) == ["e-1", "e-2", "e-3"]
     window.expire(999)
     assert ids(window.join("ann", 0, lines)) == ["e-1", "e-2", "e-3"]
@@ -124,13 +125,13 @@ def test_expired_entries_are_left_out(entry: Callable[..., Entry]) -> None:
 def test_audience(entry: Callable[..., Entry]) -> None:
     window = Window("e", 0, max_entries=3)
     window.put([entry(1, "ann"), entry(2, "bob")])
-    assert window.audience(0) == {"ann", "bob"}
-    assert window.audience(1) == {"bob"}
-    assert window.audience(2) == set()
+    assert window.audience(0) == frozenset({"ann", "bob"})
+    assert window.audience(1) == frozenset({"bob"})
+    assert window.audience(2) == frozenset()
     window.put([entry(3)])
     assert window.audience(1) is None
     window.put([entry(4, "eve")])
-    assert window.audience(3) == {"eve"}
+    assert window.audience(3) == frozenset({"eve"})
     assert window.audience(0) is None, "below the floor nobody knows whom it concerned"
 
 
