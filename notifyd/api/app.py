@@ -1,0 +1,62 @@
+"""The Quart-Trio apps: one for everybody and, when operators have a bind of their own, one for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from notifyd.api import admin, notifications, problems, publish, session, tickets
+from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
+from notifyd.api.page import page_blueprint
+from notifyd.api.parts import EXTENSION, ApiParts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quart import Blueprint
+
+__all__ = ["ApiParts", "create_app", "create_operator_app"]
+
+#: Seconds in which an answer must have left; no answer of the API is a stream.
+RESPONSE_SECONDS = 60
+
+
+def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTrio:
+    """The app of the main bind; `blueprints` are added to its own.
+
+    Operators' calls are on it only when they have no bind of their own (`operator_listen`).
+    """
+    own = [publish.bp, notifications.bp, tickets.bp, session.bp, page_blueprint()]
+    if parts.config.operator_listen is None:
+        own.append(admin.bp)
+    return _app(parts, [*own, *blueprints])
+
+
+def create_operator_app(parts: ApiParts) -> QuartTrio:
+    """The app of the operators' bind: health, metrics and admin calls."""
+    return _app(parts, [admin.bp])
+
+
+def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
+    app = QuartTrio("notifyd", static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BATCH_BODY,
+        BODY_TIMEOUT=BODY_SECONDS,
+        RESPONSE_TIMEOUT=RESPONSE_SECONDS,
+    )
+    # A redirect for `//v1/stats` would be an answer that is no problem document.
+    app.url_map.merge_slashes = False
+    app.extensions[EXTENSION] = parts
+    problems.install(app)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+
+    @app.after_request
+    async def count(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule is not None else "none"
+        parts.metrics.answered(request.method, route, response.status_code)
+        return response
+
+    return app

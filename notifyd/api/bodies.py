@@ -1,0 +1,99 @@
+"""Request bodies in, JSON answers out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import trio
+from quart import Response, request
+
+from notifyd.api.problems import SlowBody, UnsupportedMediaType, invalid
+from notifyd.errors import BadRequest, TooLarge
+from notifyd.messages import encode_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+#: Bytes of a body where nothing else is said.
+MAX_BODY = 64 * 1024
+#: Bytes of a body that carries many notifications or prices.
+MAX_BATCH_BODY = 4 * 1024 * 1024
+#: Seconds in which a whole body must arrive.
+BODY_SECONDS = 10.0
+
+
+async def read_json(
+    decoder: msgspec.json.Decoder[T], *, limit: int = MAX_BODY, empty: bytes | None = None
+) -> T:
+    """The body of the current request as `decoder` understands it.
+
+    `limit` is in bytes; `empty` stands for a body that was left out. Raises UnsupportedMediaType, TooLarge,
+    SlowBody, BadRequest for what is not JSON, Unprocessable with the `path` of what is not acceptable.
+    """
+    return decode(decoder, await read_body(limit=limit, empty=empty))
+
+
+async def read_body(*, limit: int, empty: bytes | None = None) -> bytes:
+    """The JSON text that the current request carries, at most `limit` bytes of it; raises as read_json."""
+    if request.mimetype != "application/json":
+        if empty is None or request.mimetype or request.content_length:
+            raise UnsupportedMediaType("Send the body as Content-Type: application/json")
+        return empty
+    declared = request.content_length
+    if declared is not None and declared > limit:
+        raise _too_large(limit)
+    with trio.move_on_after(BODY_SECONDS):
+        return await _collect(limit)
+    raise SlowBody
+
+
+async def _collect(limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.body:
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"At most {limit} bytes are accepted here")
+
+
+def decode(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw, root: str = "$") -> T:
+    """`text` as `decoder` understands it; `root` is its place in the whole body. Raises as read_json."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as fault:
+        raise invalid(fault, root) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
+        raise BadRequest(f"The body is not JSON that can be read: {fault}") from None
+
+
+def read_query(model: type[T]) -> T:
+    """The query of the current request as `model`; names it does not know are left alone.
+
+    Raises Unprocessable with the `path` of what is not acceptable.
+    """
+    try:
+        return msgspec.convert(request.args.to_dict(), model, strict=False)
+    except msgspec.ValidationError as fault:
+        raise invalid(fault) from None
+
+
+def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`content` as JSON; answers of the API concern one caller, so nobody may keep them."""
+    return Response(
+        encode_json(content),
+        status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        content_type="application/json",
+    )
+
+
+def no_content() -> Response:
+    """204: done, nothing to say."""
+    return Response(b"", 204)

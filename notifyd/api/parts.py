@@ -1,0 +1,47 @@
+"""What the routes are given to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from quart import current_app
+
+from notifyd.api.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from notifyd.auth import Identity
+    from notifyd.config import Config
+    from notifyd.inbox import Inbox
+    from notifyd.keys import Keys
+    from notifyd.store.base import Store
+
+EXTENSION = "notifyd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiParts:
+    """Everything an HTTP request can reach; the callbacks belong to parts the API may not import.
+
+    None of the callbacks waits: they look at or change what is in memory.
+    """
+
+    config: Config
+    inbox: Inbox
+    store: Store
+    keys: Keys
+    clock: Callable[[], int]  # wall clock, milliseconds since 1970
+    live_connections: Callable[[Sequence[str] | None], int]  # of these users together; None: of everyone
+    close_user: Callable[[str], int]  # closes a user's live connections and says how many
+    refresh: Callable[[str, Identity], bool]  # connection_id, fresh identity; False: the user has none such
+    statistics: Callable[[], Mapping[str, Any]]  # JSON for /v1/stats; its numbers become gauges of /metrics
+    readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
+    on_prices: Callable[[], None]  # new prices are stored
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+def parts() -> ApiParts:
+    """The parts of the app that serves the current request."""
+    return cast("ApiParts", current_app.extensions[EXTENSION])

@@ -1,0 +1,142 @@
+"""Every error as an RFC 9457 problem document, whoever raised it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import quart.wrappers.base
+import structlog
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from notifyd.auth import MissingToken
+from notifyd.errors import (
+    BadRequest,
+    Forbidden,
+    HttpError,
+    NotFound,
+    RequestError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+)
+from notifyd.messages import encode_json
+
+if TYPE_CHECKING:
+    import msgspec
+
+log = structlog.get_logger("notifyd.api")
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:notifyd:problem:"
+#: What proxies log for a client that left before its answer; nobody reads it.
+CLIENT_CLOSED_REQUEST = 499
+
+
+class UnsupportedMediaType(RequestError):
+    status, slug, title = 415, "unsupported-media-type", "The body must be application/json"
+
+
+class SlowBody(RequestError):
+    status, slug, title = 408, "request-timeout", "The body did not arrive in time"
+
+
+class NotReady(Unavailable):
+    slug, title = "not-ready", "The server is not ready"
+
+
+def problem(error: HttpError) -> dict[str, Any]:
+    """The members of the problem document of `error` (RFC 9457 section 3.1)."""
+    return {
+        "type": TYPE_PREFIX + error.slug,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        **error.extra,
+    }
+
+
+def problem_response(error: HttpError, headers: dict[str, str] | None = None) -> Response:
+    """`error` as an HTTP answer, with the header fields its status asks for."""
+    return _response(problem(error), _headers_of(error) | (headers or {}))
+
+
+def invalid(fault: msgspec.ValidationError, root: str = "$") -> Unprocessable:
+    """A 422 that names the place of the fault below `root` in the body."""
+    detail, _, place = str(fault).partition(" - at `")
+    return Unprocessable(detail, path=root + place.removesuffix("`").removeprefix("$"))
+
+
+def install(app: Quart) -> None:
+    """Make every error of `app` a problem document."""
+    app.register_error_handler(HttpError, _on_our_error)
+    app.register_error_handler(HTTPException, _on_framework_error)
+    app.register_error_handler(Exception, _on_bug)
+    # Quart 0.23 raises this where 0.22 cancels the request; unhandled it is logged as a bug.
+    disconnected = getattr(quart.wrappers.base, "ClientDisconnectedError", None)
+    if disconnected is not None:
+        app.register_error_handler(disconnected, _on_disconnect)
+
+
+async def _on_our_error(error: HttpError) -> Response:
+    return problem_response(error)
+
+
+async def _on_bug(error: Exception) -> Response:
+    route = request.url_rule.rule if request.url_rule is not None else "?"
+    log.error("request failed", method=request.method, route=route, exc_info=error)
+    return problem_response(HttpError())
+
+
+async def _on_disconnect(error: Exception) -> Response:
+    return Response(b"", CLIENT_CLOSED_REQUEST)
+
+
+#: The errors of the framework that have a name of ours.
+_OURS: dict[int, HttpError] = {
+    400: BadRequest(),
+    401: Unauthorized(),
+    403: Forbidden(),
+    404: NotFound("There is nothing at this address"),
+    408: SlowBody(),
+    413: TooLarge(),
+    415: UnsupportedMediaType(),
+    500: HttpError(),
+}
+
+
+async def _on_framework_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    headers = {}
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    if status in _OURS:
+        return problem_response(_OURS[status], headers)
+    document = {
+        "type": TYPE_PREFIX + error.name.lower().replace(" ", "-"),
+        "title": error.name,
+        "status": status,
+        "detail": error.description or error.name,
+    }
+    return _response(document, headers)
+
+
+def _headers_of(error: HttpError) -> dict[str, str]:
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, MissingToken):  # RFC 6750 section 3.1: no error code when nothing was sent
+        headers["WWW-Authenticate"] = 'Bearer realm="notifyd"'
+    elif isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = 'Bearer realm="notifyd", error="invalid_token"'
+    return headers
+
+
+def _response(document: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(
+        encode_json(document),
+        document["status"],
+        headers={"Cache-Control": "no-store"} | headers,
+        content_type=CONTENT_TYPE,
+    )

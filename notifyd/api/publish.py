@@ -1,0 +1,154 @@
+"""`POST /v1/notifications`: one notification, or up to a thousand that succeed or fail each alone."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+from quart import Blueprint, Response, request
+
+from notifyd.api import guard
+from notifyd.api.bodies import MAX_BATCH_BODY, MAX_BODY, answer, decode, read_body
+from notifyd.api.parts import ApiParts, parts
+from notifyd.api.problems import problem
+from notifyd.errors import HttpError, TooLarge, Unprocessable
+from notifyd.inbox import Publication, Receipt
+from notifyd.messages import Cursor, Draft, Id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+bp = Blueprint("publish", __name__)
+
+MAX_BATCH = 1000
+#: Rows that one request may write: a few tens of milliseconds of one transaction.
+MAX_ADDRESSEES = 10_000
+#: Seconds; ten years is as good as never.
+MAX_EXPIRES_IN_S = 10 * 366 * 86_400.0
+
+#: Printable ASCII, so that it fits a header field.
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")]
+
+
+class _One(Struct, frozen=True, forbid_unknown_fields=True):
+    type: Annotated[str, Meta(max_length=64)]
+    data: dict[str, Any]
+    user_id: Id | UnsetType = UNSET
+    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_ADDRESSEES)] | UnsetType = UNSET
+    broadcast: bool = False
+    expires_in_s: Annotated[float, Meta(gt=0, le=MAX_EXPIRES_IN_S)] | None = None
+    idempotency_key: IdempotencyKey | None = None
+
+
+class _Many(Struct, frozen=True, forbid_unknown_fields=True):
+    notifications: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class _Which(Struct, frozen=True):
+    notifications: msgspec.Raw | UnsetType = UNSET
+
+
+_one_decoder = msgspec.json.Decoder(_One)
+_many_decoder = msgspec.json.Decoder(_Many)
+_which_decoder = msgspec.json.Decoder(_Which)
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+@bp.post("/v1/notifications")
+async def publish() -> Response:
+    """Store notifications durably and say where they are in the log."""
+    publisher = guard.publisher()
+    body = await read_body(limit=MAX_BATCH_BODY)
+    key = request.headers.get("idempotency-key")
+    if decode(_which_decoder, body).notifications is UNSET:
+        return await _publish_one(publisher, body, key)
+    if key is not None:
+        raise Unprocessable("Give each notification its own idempotency_key", path="$.notifications")
+    return await _publish_many(publisher, body)
+
+
+async def _publish_one(publisher: str, body: bytes, key: str | None) -> Response:
+    if len(body) > MAX_BODY:
+        raise TooLarge(f"At most {MAX_BODY} bytes are accepted for one notification")
+    publication = _publication(decode(_one_decoder, body), publisher, key)
+    receipt = await parts().inbox.append(publication)
+    return answer(_told(parts(), publication, receipt), 200 if receipt.repeated else 201)
+
+
+async def _publish_many(publisher: str, body: bytes) -> Response:
+    items = decode(_many_decoder, body).notifications
+    wanted = [_try_publication(text, publisher, index) for index, text in enumerate(items)]
+    publications = [each for each in wanted if isinstance(each, Publication)]
+    if sum(len(each.user_ids or "1") for each in publications) > MAX_ADDRESSEES:
+        raise Unprocessable(f"At most {MAX_ADDRESSEES} addressees in one request", path="$.notifications")
+    outcomes = iter(await parts().inbox.append_many(publications) if publications else [])
+    results = [
+        problem(each) if isinstance(each, HttpError) else _result(parts(), each, next(outcomes))
+        for each in wanted
+    ]
+    return answer({"results": results}, 201)
+
+
+def _try_publication(text: msgspec.Raw, publisher: str, index: int) -> Publication | HttpError:
+    root = f"$.notifications[{index}]"
+    try:
+        return _publication(decode(_one_decoder, text, root), publisher, None, root)
+    except HttpError as fault:
+        return fault
+
+
+def _publication(one: _One, publisher: str, header_key: str | None, root: str = "$") -> Publication:
+    return Publication(
+        draft=Draft(one.type, one.data),
+        user_ids=_addressees(one, root),
+        publisher=publisher,
+        expires_in_s=one.expires_in_s,
+        idempotency_key=_key(one, header_key, root),
+        body_hash=_hash(one),
+    )
+
+
+def _addressees(one: _One, root: str) -> tuple[str, ...] | None:
+    """Whom it is for; None is everyone. Raises Unprocessable unless exactly one way of saying so is used."""
+    if (one.user_id is not UNSET) + (one.user_ids is not UNSET) + one.broadcast != 1:
+        raise Unprocessable("Say exactly one of user_id, user_ids and broadcast: true", path=root)
+    if one.broadcast:
+        return None
+    if one.user_ids is not UNSET:
+        return tuple(dict.fromkeys(one.user_ids))
+    return (one.user_id,) if one.user_id is not UNSET else ()
+
+
+def _key(one: _One, header_key: str | None, root: str) -> str | None:
+    if header_key is None:
+        return one.idempotency_key
+    if one.idempotency_key is not None:
+        raise Unprocessable("Say it in the header or in the body, not both", path=f"{root}.idempotency_key")
+    try:
+        return msgspec.convert(header_key, IdempotencyKey)
+    except msgspec.ValidationError:
+        raise Unprocessable("Idempotency-Key: 1 to 255 printable ASCII characters") from None
+
+
+def _hash(one: _One) -> bytes:
+    """What makes two bodies the same: their meaning, not their spaces, order or way of being sent."""
+    meaning = (one.type, one.data, one.user_id, one.user_ids, one.broadcast, one.expires_in_s)
+    return sha256(_canonical.encode([None if part is UNSET else part for part in meaning])).digest()
+
+
+def _result(parts: ApiParts, publication: Publication, outcome: Receipt | HttpError) -> dict[str, Any]:
+    if isinstance(outcome, HttpError):
+        return problem(outcome)
+    status = 200 if outcome.repeated else 201
+    return {"status": status, **_told(parts, publication, outcome)}
+
+
+def _told(parts: ApiParts, publication: Publication, receipt: Receipt) -> dict[str, Any]:
+    addressees: Sequence[str] | None = publication.user_ids
+    return {
+        "id": str(Cursor(parts.inbox.epoch, receipt.seq)),
+        "notification_id": receipt.notification_id,
+        "live_connections": parts.live_connections(addressees),
+    }
