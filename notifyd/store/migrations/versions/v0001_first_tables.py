@@ -1,0 +1,158 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    _create_log()
+    _create_idempotency()
+    _create_users()
+    _create_prices()
+    _create_watches()
+
+
+def _create_log() -> None:
+    op.create_table(
+        "meta",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.Text(), nullable=False),
+        sa.Column("head", sa.BigInteger(), nullable=False),
+        sa.Column("broadcast_floor", sa.BigInteger(), nullable=False),
+        sa.Column("checker_cursor", sa.BigInteger(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_meta_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_meta")),
+    )
+    op.create_table(
+        "notifications",
+        sa.Column("seq", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("notification_id", sa.Text(), nullable=True),
+        sa.Column("user_id", sa.Text(), nullable=True),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.SmallInteger(), nullable=True),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_notifications")),
+    )
+    op.create_index(
+        "ix_notifications_user_id_seq", "notifications", ["user_id", "seq", "state", "expires_ms"]
+    )
+    op.create_index("ix_notifications_notification_id", "notifications", ["notification_id"])
+
+
+def _create_idempotency() -> None:
+    op.create_table(
+        "idempotency",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("publisher", sa.Text(), nullable=False),
+        sa.Column("body_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("notification_id", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "publisher", name=op.f("pk_idempotency")),
+    )
+    op.create_index("ix_idempotency_created_ms", "idempotency", ["created_ms"])
+
+
+def _create_users() -> None:
+    op.create_table(
+        "users",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("appeared_seq", sa.BigInteger(), nullable=True),
+        sa.Column("floor", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("seen_seq", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("read_seq", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("archived_seq", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("ack_seq", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("ack_ms", sa.BigInteger(), nullable=True),
+        sa.Column("ack_connection", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_users")),
+    )
+    op.create_table(
+        "broadcast_states",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("state", sa.SmallInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "seq", name=op.f("pk_broadcast_states")),
+    )
+    op.create_index("ix_broadcast_states_seq", "broadcast_states", ["seq"])
+
+
+# --- prices and watches -----------------------------------------------------------------------------
+
+
+def _create_prices() -> None:
+    op.create_table(
+        "items",
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("search", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("item_id", name=op.f("pk_items")),
+    )
+    op.create_table(
+        "runs",
+        sa.Column("run_id", ROW_ID, nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_runs")),
+        sa.UniqueConstraint("batch_id", name=op.f("uq_runs_batch_id")),
+    )
+    op.create_table(
+        "prices",
+        sa.Column("price_id", ROW_ID, nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("store_id", sa.Text(), nullable=False),
+        sa.Column("store_name", sa.Text(), nullable=False),
+        sa.Column("price_in_cents", sa.BigInteger(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("observed_ms", sa.BigInteger(), nullable=False),
+        sa.Column("valid_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("url", sa.Text(), nullable=True),
+        sa.Column("image_url", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("price_id", name=op.f("pk_prices")),
+        sa.UniqueConstraint(
+            "item_id",
+            "store_id",
+            "currency",
+            "observed_ms",
+            "price_in_cents",
+            name=op.f("uq_prices_item_id_store_id_currency_observed_ms_price_in_cents"),
+        ),
+    )
+
+
+def _create_watches() -> None:
+    op.create_table(
+        "watches",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("watch_id", sa.Text(), nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=True),
+        sa.Column("search", sa.Text(), nullable=True),
+        sa.Column("stores", sa.Text(), nullable=True),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "watch_id", name=op.f("pk_watches")),
+    )
+    op.create_index("ix_watches_item_id", "watches", ["item_id"])
+    op.create_table(
+        "watch_states",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("watch_id", sa.Text(), nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("store_id", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "watch_id", "item_id", "store_id", name=op.f("pk_watch_states")),
+    )
