@@ -92,8 +92,8 @@ class TokenVerifier:
             raise Unauthorized(INVALID_TOKEN_TEXT) from None
 
     def _verify(self, token: str, now_ms: int) -> Identity:
-        if len(token) > MAX_TOKEN_BYTES:
-            raise ValueError("too long")
+        if len(token) > MAX_TOKEN_BYTES or "=" in token:  # RFC 7515 section 2: base64url has no padding
+            raise ValueError("not a token")
         signed = self._signatures.decode_complete(token, self._key, algorithms=[ALGORITHM])
         self._check_header(signed["header"])
         claims = msgspec.json.decode(signed["payload"], type=dict[str, Any])
