@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -30,6 +32,7 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     }
 )
 
@@ -109,60 +112,109 @@ broadcast_states = Table(
 
 # --- prices and watches -----------------------------------------------------------------------------
 
+#: One row: the last numbers that prices and runs were given.
+price_log = Table(
+    "price_log",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last_price_id", BigInteger, nullable=False),
+    Column("last_run_id", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+#: `folded_name` is the name without case and accents, for searching; `named_ms` is when the price that
+#: brought the name was observed.
 items = Table(
     "items",
     metadata,
     Column("item_id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("search", Text, nullable=False),
+    Column("folded_name", Text, nullable=False),
+    Column("named_ms", BigInteger, nullable=False),
 )
 
-runs = Table(
-    "runs",
+#: What prices are compared within: one item in one store in one currency. `store_id` is JSON text, so that
+#: 3 and "3" are two stores.
+price_series = Table(
+    "price_series",
     metadata,
-    Column("run_id", RowId, primary_key=True),
-    Column("batch_id", Text, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
-    UniqueConstraint("batch_id"),
+    Column("series_id", RowId, primary_key=True),
+    Column("item_id", Text, nullable=False),
+    Column("store_id", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("store_name", Text, nullable=False),
+    Column("named_ms", BigInteger, nullable=False),
+    UniqueConstraint("item_id", "store_id", "currency"),
 )
 
+#: Numbered in the order in which they became known.
 prices = Table(
     "prices",
     metadata,
-    Column("price_id", RowId, primary_key=True),
-    Column("run_id", BigInteger, nullable=False),
-    Column("item_id", Text, nullable=False),
-    Column("store_id", Text, nullable=False),
-    Column("store_name", Text, nullable=False),
-    Column("price_in_cents", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
+    Column("price_id", RowId, primary_key=True, autoincrement=False),
+    Column("series_id", BigInteger, nullable=False),
     Column("observed_ms", BigInteger, nullable=False),
+    Column("price_in_cents", BigInteger, nullable=False),
     Column("valid_until_ms", BigInteger),
     Column("url", Text),
     Column("image_url", Text),
-    UniqueConstraint("item_id", "store_id", "currency", "observed_ms", "price_in_cents"),
+    UniqueConstraint("series_id", "observed_ms", "price_in_cents"),
 )
 
+#: A run is what one batch added: the prices numbered `first_price_id` to `last_price_id`. `meta` holds the
+#: last one that the checker has dealt with.
+price_runs = Table(
+    "price_runs",
+    metadata,
+    Column("run_id", RowId, primary_key=True, autoincrement=False),
+    Column("batch_id", Text, nullable=False),
+    Column("publisher", Text, nullable=False),
+    Column("first_price_id", BigInteger, nullable=False),
+    Column("last_price_id", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+#: Each publisher's last batch, so that sending it once more is safe.
+price_batches = Table(
+    "price_batches",
+    metadata,
+    Column("publisher", Text, primary_key=True),
+    Column("batch_id", Text, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+#: A changed watch is a new row with a `watch_key` that was never used, so that what was decided for the old
+#: one cannot reach it. `stores` is a JSON list of ids, NULL for every store; `rule` is JSON, `measure` what
+#: it compares prices with and `rule_limit` its limit (cents, or a drop in hundredths of a percent). Only
+#: prices after `since_price_id` concern the watch.
 watches = Table(
     "watches",
     metadata,
-    Column("user_id", Text, primary_key=True),
-    Column("watch_id", Text, primary_key=True),
+    Column("watch_key", RowId, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("watch_id", Text, nullable=False),
     Column("item_id", Text),
     Column("search", Text),
     Column("stores", Text),
     Column("rule", Text, nullable=False),
+    Column("measure", Text, nullable=False),
+    Column("rule_limit", BigInteger, nullable=False),
+    Column("since_price_id", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
-    Column("updated_ms", BigInteger, nullable=False),
-    Index("ix_watches_item_id", "item_id"),
+    UniqueConstraint("user_id", "watch_id"),
+    Index("ix_watches_item_id_measure_rule_limit", "item_id", "measure", "rule_limit"),
+    sqlite_autoincrement=True,
 )
 
+#: Rules that have fired and are not yet as good as new. `fired_ms` is when the price told last was observed.
 watch_states = Table(
     "watch_states",
     metadata,
-    Column("user_id", Text, primary_key=True),
-    Column("watch_id", Text, primary_key=True),
-    Column("item_id", Text, primary_key=True),
-    Column("store_id", Text, primary_key=True),
-    Column("state", Text, nullable=False),
+    Column("watch_key", RowId, ForeignKey("watches.watch_key", ondelete="CASCADE"), primary_key=True),
+    Column("series_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("armed", Boolean, nullable=False),
+    Column("told_in_cents", BigInteger, nullable=False),
+    Column("fired_ms", BigInteger, nullable=False),
+    Index("ix_watch_states_series_id", "series_id"),
 )

@@ -94,65 +94,107 @@ def _create_users() -> None:
 
 def _create_prices() -> None:
     op.create_table(
+        "price_log",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("last_price_id", sa.BigInteger(), nullable=False),
+        sa.Column("last_run_id", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_price_log_one_row")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_price_log")),
+    )
+    op.create_table(
         "items",
         sa.Column("item_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("search", sa.Text(), nullable=False),
+        sa.Column("folded_name", sa.Text(), nullable=False),
+        sa.Column("named_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("item_id", name=op.f("pk_items")),
     )
     op.create_table(
-        "runs",
-        sa.Column("run_id", ROW_ID, nullable=False),
-        sa.Column("batch_id", sa.Text(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_runs")),
-        sa.UniqueConstraint("batch_id", name=op.f("uq_runs_batch_id")),
+        "price_series",
+        sa.Column("series_id", ROW_ID, nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("store_id", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("store_name", sa.Text(), nullable=False),
+        sa.Column("named_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("series_id", name=op.f("pk_price_series")),
+        sa.UniqueConstraint(
+            "item_id", "store_id", "currency", name=op.f("uq_price_series_item_id_store_id_currency")
+        ),
     )
     op.create_table(
         "prices",
-        sa.Column("price_id", ROW_ID, nullable=False),
-        sa.Column("run_id", sa.BigInteger(), nullable=False),
-        sa.Column("item_id", sa.Text(), nullable=False),
-        sa.Column("store_id", sa.Text(), nullable=False),
-        sa.Column("store_name", sa.Text(), nullable=False),
-        sa.Column("price_in_cents", sa.BigInteger(), nullable=False),
-        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("price_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("series_id", sa.BigInteger(), nullable=False),
         sa.Column("observed_ms", sa.BigInteger(), nullable=False),
+        sa.Column("price_in_cents", sa.BigInteger(), nullable=False),
         sa.Column("valid_until_ms", sa.BigInteger(), nullable=True),
         sa.Column("url", sa.Text(), nullable=True),
         sa.Column("image_url", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("price_id", name=op.f("pk_prices")),
         sa.UniqueConstraint(
-            "item_id",
-            "store_id",
-            "currency",
+            "series_id",
             "observed_ms",
             "price_in_cents",
-            name=op.f("uq_prices_item_id_store_id_currency_observed_ms_price_in_cents"),
+            name=op.f("uq_prices_series_id_observed_ms_price_in_cents"),
         ),
+    )
+    _create_batches()
+
+
+def _create_batches() -> None:
+    op.create_table(
+        "price_runs",
+        sa.Column("run_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("publisher", sa.Text(), nullable=False),
+        sa.Column("first_price_id", sa.BigInteger(), nullable=False),
+        sa.Column("last_price_id", sa.BigInteger(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_price_runs")),
+    )
+    op.create_table(
+        "price_batches",
+        sa.Column("publisher", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("publisher", name=op.f("pk_price_batches")),
     )
 
 
 def _create_watches() -> None:
     op.create_table(
         "watches",
+        sa.Column("watch_key", ROW_ID, nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("watch_id", sa.Text(), nullable=False),
         sa.Column("item_id", sa.Text(), nullable=True),
         sa.Column("search", sa.Text(), nullable=True),
         sa.Column("stores", sa.Text(), nullable=True),
         sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("measure", sa.Text(), nullable=False),
+        sa.Column("rule_limit", sa.BigInteger(), nullable=False),
+        sa.Column("since_price_id", sa.BigInteger(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("user_id", "watch_id", name=op.f("pk_watches")),
+        sa.PrimaryKeyConstraint("watch_key", name=op.f("pk_watches")),
+        sa.UniqueConstraint("user_id", "watch_id", name=op.f("uq_watches_user_id_watch_id")),
+        sqlite_autoincrement=True,
     )
-    op.create_index("ix_watches_item_id", "watches", ["item_id"])
+    op.create_index("ix_watches_item_id_measure_rule_limit", "watches", ["item_id", "measure", "rule_limit"])
     op.create_table(
         "watch_states",
-        sa.Column("user_id", sa.Text(), nullable=False),
-        sa.Column("watch_id", sa.Text(), nullable=False),
-        sa.Column("item_id", sa.Text(), nullable=False),
-        sa.Column("store_id", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("user_id", "watch_id", "item_id", "store_id", name=op.f("pk_watch_states")),
+        sa.Column("watch_key", ROW_ID, nullable=False),
+        sa.Column("series_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("armed", sa.Boolean(), nullable=False),
+        sa.Column("told_in_cents", sa.BigInteger(), nullable=False),
+        sa.Column("fired_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["watch_key"],
+            ["watches.watch_key"],
+            name=op.f("fk_watch_states_watch_key_watches"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("watch_key", "series_id", name=op.f("pk_watch_states")),
     )
+    op.create_index("ix_watch_states_series_id", "watch_states", ["series_id"])
