@@ -1,0 +1,93 @@
+"""The demo: three users with watches, a price feed of its own, and a page to see deals arrive.
+
+    feed     the prices, pure            player   plays them into the server by HTTP
+    people   the users and their watches login    signing in without a password, here only
+    folder   what outlives the process
+
+Everything but the choice of a user goes the way it goes for everybody.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx2
+import trio
+
+from notifyd.clock import wall_ms
+from notifyd.demo.folder import demo_config, open_folder
+from notifyd.demo.login import login_blueprint
+from notifyd.demo.people import PEOPLE
+from notifyd.demo.player import Player
+from notifyd.service import open_service
+
+if TYPE_CHECKING:
+    from notifyd.demo.folder import DemoFolder
+
+__all__ = ["run_demo"]
+
+DEFAULT_FOLDER = Path(".notifyd-demo")
+#: Seconds for one call of the feed.
+CALL_TIMEOUT_S = 10.0
+
+
+async def run_demo(folder: Path = DEFAULT_FOLDER, *, fresh: bool = False, port: int | None = None) -> None:
+    """Run the demo until SIGINT or SIGTERM.
+
+    Data, port and secrets persist in `folder`; `fresh` clears them first. `port` None keeps the last one.
+    Raises ConfigError when the folder or the port cannot be used.
+    """
+    with open_folder(folder, fresh=fresh, port=port) as home:
+        await _run(home)
+
+
+async def _run(home: DemoFolder) -> None:
+    config = demo_config(home)
+    key = home.state.publish_key
+    async with httpx2.AsyncClient(
+        base_url=home.address,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=CALL_TIMEOUT_S,
+        trust_env=False,
+    ) as client:
+        player = Player(client, home, wall_ms)
+        login = login_blueprint(home.state.jwt_secret, wall_ms, player.announce)
+        async with open_service(config, blueprints=[login]), trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            await _play(player, home)
+
+
+async def _play(player: Player, home: DemoFolder) -> None:
+    first = home.state.begun_ms is None
+    await player.prepare()
+    missed = await player.catch_up()
+    _say(home, missed, first=first)
+    await player.run()
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            print("stopping", flush=True)
+            scope.cancel()
+            return
+
+
+def _say(home: DemoFolder, missed: int, *, first: bool) -> None:
+    begun = "started anew" if first else f"going on: {missed} price updates were due while it was down"
+    lines = [
+        "",
+        f"  notifyd demo, {begun}",
+        "",
+        f"  open     {home.address}",
+        *(
+            f"  {label:<8} {who.name}, {who.about}"
+            for label, who in zip(("users", "", ""), PEOPLE, strict=True)
+        ),
+        f"  data     {home.path} (start anew with --fresh)",
+        "  stop     Ctrl-C; the page shows Offline and comes back when you start it again",
+        "",
+    ]
+    print("\n".join(lines), flush=True)

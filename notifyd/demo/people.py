@@ -1,0 +1,62 @@
+"""Who uses the demo, and what each of them watches."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+#: Seconds that a demo watch keeps silent after it fired: here a day passes in minutes.
+COOLDOWN_S = 20
+
+
+class Person(NamedTuple):
+    """One of the demo's users; `watches` maps item ids to rules."""
+
+    user_id: str
+    name: str
+    about: str
+    watches: dict[str, dict[str, Any]]
+
+
+def _drop(percent: int, baseline: str) -> dict[str, Any]:
+    return {"type": "percent_drop", "percent": percent, "baseline": baseline, "cooldown_s": COOLDOWN_S}
+
+
+def _target(cents: int) -> dict[str, Any]:
+    return {"type": "target_price", "price_in_cents": cents, "cooldown_s": COOLDOWN_S}
+
+
+PEOPLE = (
+    Person(
+        "ada",
+        "Ada",
+        "breakfast: juice, coffee, milk, granola",
+        {
+            "orange-juice": _drop(15, "median_30d"),
+            "ground-coffee": _drop(15, "median_30d"),
+            "whole-milk": _target(339),
+            "granola": _drop(20, "previous"),
+        },
+    ),
+    Person(
+        "ben",
+        "Ben",
+        "pasta night: spaghetti, tomatoes, olive oil, parmesan",
+        {
+            "spaghetti": _target(149),
+            "tomatoes": _drop(15, "previous"),
+            "olive-oil": _drop(15, "median_30d"),
+            "parmesan": _drop(15, "median_30d"),
+        },
+    ),
+    Person(
+        "chika",
+        "Chika",
+        "baking and tea: butter, eggs, chocolate, green tea",
+        {
+            "butter": _drop(15, "median_30d"),
+            "eggs": _target(369),
+            "dark-chocolate": _drop(20, "previous"),
+            "green-tea": _drop(15, "median_30d"),
+        },
+    ),
+)
