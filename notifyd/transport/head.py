@@ -103,8 +103,7 @@ def take_head(buffer: bytearray) -> bytes | None:
 
     Raises BadRequest as soon as the bytes cannot become a head, HeadTooLong beyond MAX_HEAD_BYTES.
     """
-    while buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines before a request line
-        del buffer[:2]
+    skip_blank_lines(buffer)
     if buffer and buffer[0] not in _TOKEN_START and buffer != b"\r":
         raise BadRequest("the first byte begins no HTTP request")
     end = buffer.find(HEAD_END, 0, MAX_HEAD_BYTES)
@@ -118,6 +117,12 @@ def take_head(buffer: bytearray) -> bytes | None:
     if len(buffer) >= MAX_HEAD_BYTES:
         raise HeadTooLong(f"a request head has at most {MAX_HEAD_BYTES} bytes")
     return None
+
+
+def skip_blank_lines(buffer: bytearray) -> None:
+    """Drop empty lines before a request line (RFC 9112 section 2.2)."""
+    while buffer.startswith(b"\r\n"):
+        del buffer[:2]
 
 
 class _Collector:

@@ -1,0 +1,309 @@
+"""The front door: accepts every connection, reads every request head on it, and sends it to its lane.
+
+`GET /ws` with an upgrade and `GET /events` leave for good with their socket; any other request is one turn
+of the HTTP lane, after which the door reads the next head itself. An idle connection costs one task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import trio
+
+from notifyd.errors import BadRequest, HttpError
+from notifyd.transport.head import parse_head, skip_blank_lines, take_head
+from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
+from notifyd.transport.refusal import NoRoom, RequestTimeout, UnknownUpgrade, UpgradeRequired, refusal
+from notifyd.transport.stream import DoorStream
+from notifyd.transport.wire import Wire
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from notifyd.transport.head import RequestHead
+
+    FastLane = Callable[[socket.socket, RequestHead, bytes], Coroutine[Any, Any, None]]
+    HttpTurn = Callable[[DoorStream], Awaitable[None]]
+
+__all__ = ["Door", "DoorStatistics", "Route", "open_listeners", "route_of", "url_of"]
+
+#: Seconds for a whole request head, counted from the connection or from the head's first byte.
+HEAD_S = 5.0
+#: Seconds that a used connection may wait for its next request.
+IDLE_S = 75.0
+#: Connections accepted before anything else gets a turn.
+ACCEPTS_A_TURN = 64
+#: Seconds to wait for a free file descriptor.
+STARVED_PAUSE_S = 0.1
+#: Connections above the limit that are told so at once; any more are just closed.
+MAX_REFUSING = 64
+
+_STARVED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LISTENER_GONE = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
+
+log = structlog.get_logger("notifyd.transport")
+
+
+class Route(Enum):
+    """The lane of one request."""
+
+    WEBSOCKET = auto()
+    SSE = auto()
+    HTTP = auto()
+
+
+def route_of(head: RequestHead) -> Route:
+    """Which lane serves `head`. Raises BadRequest or UpgradeRequired."""
+    if head.header("upgrade") is not None:
+        if not _is_websocket(head):
+            raise UnknownUpgrade("only GET /ws can be upgraded, to websocket")
+        route = Route.WEBSOCKET
+    elif head.method == "GET" and head.path == "/ws":
+        raise UpgradeRequired
+    elif head.method == "GET" and head.path == "/events":
+        route = Route.SSE
+    else:
+        return Route.HTTP
+    if head.has_body:
+        raise BadRequest("this request has no body")
+    return route
+
+
+def _is_websocket(head: RequestHead) -> bool:
+    return (
+        head.method == "GET"
+        and head.path == "/ws"
+        and head.http_version >= (1, 1)
+        and head.tokens("upgrade") == ["websocket"]
+        and head.has_token("connection", "upgrade")
+    )
+
+
+@dataclass(frozen=True)
+class DoorStatistics:
+    """What the door holds now, and has done since its start."""
+
+    open: int
+    http_idle: int
+    http_busy: int
+    accepted: int
+    refused: int
+    faults: int
+
+
+class Door:
+    """Owns the listeners and reads every request head.
+
+    `websocket` and `sse` get a non-blocking socket, the head and the bytes read after it; they return when
+    the connection has ended and close the socket. `http` serves the one request of a DoorStream.
+    """
+
+    def __init__(
+        self,
+        *,
+        websocket: FastLane,
+        sse: FastLane,
+        http: HttpTurn,
+        limit: Callable[[], int] = connection_limit,
+    ) -> None:
+        self._websocket = websocket
+        self._sse = sse
+        self._http = http
+        self._limit = limit
+        self._accepting = trio.CancelScope()
+        self._draining = False
+        self._idle: set[trio.CancelScope] = set()
+        self._open = self._busy = self._refusing = 0
+        self._accepted = self._refused = self._faults = 0
+        self._starved = False
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    async def serve(
+        self,
+        listeners: Sequence[socket.socket],
+        *,
+        connections: trio.Nursery,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept until `stop_accepting`; each connection is a task of `connections`.
+
+        Closes: the listeners. Raises OSError when a listener breaks.
+        """
+        try:
+            with self._accepting:
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(self._accept_from, listener, connections)
+                    task_status.started()
+        finally:
+            for listener in listeners:
+                close_listener(listener)
+
+    def stop_accepting(self) -> None:
+        """End `serve`; connections that are open go on."""
+        self._accepting.cancel()
+
+    def drain(self) -> None:
+        """Close HTTP connections that wait for a request now, and busy ones after their answer."""
+        self._draining = True
+        for scope in tuple(self._idle):
+            scope.cancel()
+
+    def is_draining(self) -> bool:
+        return self._draining
+
+    def statistics(self) -> DoorStatistics:
+        return DoorStatistics(
+            open=self._open,
+            http_idle=len(self._idle),
+            http_busy=self._busy,
+            accepted=self._accepted,
+            refused=self._refused,
+            faults=self._faults,
+        )
+
+    # --- accepting ----------------------------------------------------------------------------------------
+
+    async def _accept_from(self, listener: socket.socket, connections: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            if self._accept_some(listener, connections):
+                self._starved = False
+                continue
+            if not self._starved:
+                self._starved = True
+                log.warning("door.no_descriptors", open=self._open)
+            await trio.sleep(STARVED_PAUSE_S)
+
+    def _accept_some(self, listener: socket.socket, connections: trio.Nursery) -> bool:
+        """Accept what waits, at most a turn's worth; False when the system has no descriptor left."""
+        limit = self._limit()
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _LISTENER_GONE:
+                    raise
+                if error.errno in _STARVED:
+                    return False
+                continue  # this client left before it was accepted
+            self._admit(sock, peer_of(sock, address), limit, connections)
+        return True
+
+    def _admit(self, sock: socket.socket, peer: str, limit: int, connections: trio.Nursery) -> None:
+        sock.setblocking(False)
+        self._accepted += 1
+        if self._open < limit:
+            self._open += 1
+            connections.start_soon(self._serve_connection, sock, peer)
+            return
+        self._refused += 1
+        if self._refusing < MAX_REFUSING:
+            self._refusing += 1
+            connections.start_soon(self._turn_away, sock, peer)
+        else:
+            sock.close()
+
+    async def _turn_away(self, sock: socket.socket, peer: str) -> None:
+        try:
+            await self._refuse(Wire(sock, peer), NoRoom())
+        finally:
+            self._refusing -= 1
+            _close(sock)
+
+    # --- one connection -----------------------------------------------------------------------------------
+
+    async def _serve_connection(self, sock: socket.socket, peer: str) -> None:
+        """Whatever a connection raises ends here and is one line in the log."""
+        try:
+            # Only the coroutine is kept: a head or buffer in this frame would live as long as the connection.
+            fast_lane = await self._receive_requests(Wire(sock, peer))
+            if fast_lane is not None:
+                await fast_lane
+        except* Exception as faults:
+            self._faults += 1
+            log.error("connection.fault", peer=peer, exc_info=faults)
+        finally:
+            self._open -= 1
+            _close(sock)
+
+    async def _receive_requests(self, wire: Wire) -> Coroutine[Any, Any, None] | None:
+        """Serve HTTP requests until one is for a fast lane, whose coroutine is returned, or none follows."""
+        try:
+            head = await self._first_head(wire)
+            while head is not None:
+                route = route_of(head)
+                if route is not Route.HTTP:
+                    lane = self._websocket if route is Route.WEBSOCKET else self._sse
+                    return lane(wire.sock, head, bytes(wire.buffer))
+                head = await self._next_head(wire) if await self._http_turn(wire, head) else None
+        except HttpError as error:
+            await self._refuse(wire, error)
+        except trio.BrokenResourceError:
+            wire.abort()
+        else:
+            await wire.finish()
+        return None
+
+    async def _http_turn(self, wire: Wire, head: RequestHead) -> bool:
+        """Whether another request may follow. Raises HttpError for a request that turned out malformed."""
+        stream = DoorStream(wire, head, is_last=self.is_draining)
+        self._busy += 1
+        try:
+            await self._http(stream)
+        finally:
+            self._busy -= 1
+        if stream.fault is not None and not stream.started:
+            raise stream.fault
+        return stream.reusable
+
+    async def _first_head(self, wire: Wire) -> RequestHead | None:
+        deadline = trio.current_time() + HEAD_S
+        return await self._read_head(wire, deadline) if await self._first_byte(wire, HEAD_S) else None
+
+    async def _next_head(self, wire: Wire) -> RequestHead | None:
+        if not await self._first_byte(wire, IDLE_S):
+            return None
+        return await self._read_head(wire, trio.current_time() + HEAD_S)
+
+    async def _first_byte(self, wire: Wire, seconds: float) -> bool:
+        """Wait for the beginning of a request; False when none comes in time or the server drains."""
+        skip_blank_lines(wire.buffer)
+        if self._draining or wire.buffer:
+            return not self._draining
+        with trio.move_on_after(seconds) as scope:
+            self._idle.add(scope)
+            try:
+                return await wire.receive()
+            finally:
+                self._idle.discard(scope)
+        return False
+
+    async def _read_head(self, wire: Wire, deadline: float) -> RequestHead | None:
+        """The next head; None when the client leaves in the middle of it."""
+        with trio.move_on_at(deadline):
+            while (raw := take_head(wire.buffer)) is None:
+                if not await wire.receive():
+                    return None
+            return parse_head(raw, wire.peer)
+        raise RequestTimeout
+
+    async def _refuse(self, wire: Wire, error: HttpError) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            await wire.send_all(refusal(error))
+        await wire.finish()
+
+
+def _close(sock: socket.socket) -> None:
+    if sock.fileno() >= 0:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()

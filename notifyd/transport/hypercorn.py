@@ -1,0 +1,186 @@
+"""The HTTP lane: one request at a time through Hypercorn and the ASGI app.
+
+This is the only file that imports Hypercorn's semi-private names. Hypercorn here neither accepts, nor keeps
+connections alive, nor reads a second head: each request gets a fresh protocol object on a DoorStream, and
+what Hypercorn cannot take, ends that request only.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+
+from notifyd.errors import HttpError
+from notifyd.transport.head import MAX_HEAD_BYTES
+from notifyd.transport.refusal import problem_body
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+
+    from notifyd.transport.stream import DoorStream
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    AsgiApp = Callable[[Any, Receive, Send], Awaitable[None]]
+
+#: Seconds for the last part of an answer, which the application's own cancellation must not cut.
+FINAL_SEND_S = 5.0
+#: Seconds for the application to start, and to end.
+LIFESPAN_S = 10.0
+
+log = structlog.get_logger("notifyd.transport")
+
+
+class HttpLane:
+    """Serves single requests. Made by open_http."""
+
+    def __init__(self, app: AsgiApp, config: Config, state: dict[str, Any]) -> None:
+        self._app = app
+        self._config = config
+        self._state = state
+
+    async def serve(self, stream: DoorStream) -> None:
+        """Run one request; returns when it is over and never raises for what the client or the app did.
+
+        Cancellation: the connection is reset, also while the client does not read.
+        """
+        app = _wrapped(_OneAnswer(self._app, stream), self._config)
+        state = ConnectionState(self._state.copy())
+        try:
+            with stream.turn:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_reset_when_cancelled, stream)
+                    await TCPServer(app, self._config, WorkerContext(None), state, cast("Any", stream))
+                    stream.turn.cancel()
+        except* Exception as faults:
+            log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
+            stream.abort()
+
+
+@asynccontextmanager
+async def open_http(app: AsgiApp) -> AsyncIterator[HttpLane]:
+    """Run the app's lifespan around the lane: started when this yields, ended when the block is left.
+
+    Raises (in a group) hypercorn.utils.LifespanFailureError when the app does not start.
+    """
+    config, state = _settings(), dict[str, Any]()
+    startup = _Startup(app)
+    lifespan = Lifespan(_wrapped(startup, config), config, state)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        if startup.failed:  # the lifespan task is about to raise and end this nursery
+            await trio.sleep_forever()
+        try:
+            yield HttpLane(app, config, state)
+        finally:
+            with trio.move_on_after(LIFESPAN_S, shield=True):
+                await lifespan.wait_for_shutdown()
+            nursery.cancel_scope.cancel()
+
+
+def _wrapped(app: AsgiApp, config: Config) -> Any:
+    return wrap_app(cast("Any", app), config.wsgi_max_body_size, "asgi")
+
+
+def _settings() -> Config:
+    config = Config()
+    config.keep_alive_timeout = math.inf  # the door keeps connections alive
+    config.h11_max_incomplete_size = 4 * MAX_HEAD_BYTES  # the door has measured the head
+    config.startup_timeout = config.shutdown_timeout = LIFESPAN_S
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+async def _reset_when_cancelled(stream: DoorStream) -> None:
+    """Hypercorn shields its writes; a cancellation from outside the turn has to end them by the socket."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        if not stream.turn.cancel_called:
+            stream.abort()
+
+
+class _Startup:
+    """Notes that the app said it cannot start."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self._app = app
+        self.failed = False
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        async def watch(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                self.failed = True
+            await send(message)
+
+        await self._app(scope, receive, watch)
+
+
+class _OneAnswer:
+    """The app for one request: sees to it that exactly one complete answer is given, and tells the stream."""
+
+    def __init__(self, app: AsgiApp, stream: DoorStream) -> None:
+        self._app = app
+        self._stream = stream
+        self._complete = False
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        async def relay(message: Message) -> None:
+            await self._relay(message, send)
+
+        try:
+            await self._app(scope, receive, relay)
+        except* Exception as faults:
+            log.error("http.app_fault", exc_info=faults)
+        if not self._complete:
+            await self._give_up(relay)
+        self._stream.answered()
+
+    async def _relay(self, message: Message, send: Send) -> None:
+        if message["type"] == "http.response.start":
+            self._stream.started = True
+            if self._stream.is_last():
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            await self._send_last(message, send)
+        else:
+            await send(message)
+
+    async def _send_last(self, message: Message, send: Send) -> None:
+        """Hypercorn tells the app that the request is over while this is being sent, and Quart cancels
+        itself then; without the shield the end of the answer would be lost."""
+        self._stream.finishing()
+        with trio.move_on_after(FINAL_SEND_S, shield=True) as patience:
+            await send(message)
+            self._complete = True
+        if patience.cancelled_caught:
+            self._stream.abort()
+
+    async def _give_up(self, relay: Send) -> None:
+        if self._stream.started:
+            self._stream.abort()
+            return
+        error = HttpError()
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"cache-control", b"no-store"),
+        ]
+        body = problem_body(error)
+        headers.append((b"content-length", str(len(body)).encode()))
+        await relay({"type": "http.response.start", "status": error.status, "headers": headers})
+        await relay({"type": "http.response.body", "body": body, "more_body": False})
