@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import socket
+import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Callable, Generator
+    from contextlib import AbstractAsyncContextManager
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,3 +26,102 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         raise error from None
+
+
+# --- a client that sends exact bytes, over real loopback sockets ----------------------------------------
+
+#: Seconds after which a test that waits for a server gives up.
+PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class RawResponse:
+    """One HTTP answer as it was on the wire; names are lower-case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class RawClient:
+    """Sends exact bytes and reads HTTP/1.1 answers; every wait has a deadline."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.buffer = bytearray()
+
+    async def send(self, data: bytes) -> None:
+        with trio.fail_after(PATIENCE_S):
+            await self.stream.send_all(data)
+
+    async def response(self, *, head_only: bool = False) -> RawResponse:
+        """The next answer; 1xx ones too, which have no body like the answer to HEAD (`head_only`)."""
+        head = (await self.until(b"\r\n\r\n")).decode("latin-1").splitlines()
+        fields = [line.partition(":") for line in head[1:] if line]
+        headers = {name.lower(): value.strip() for name, _, value in fields}
+        status = int(head[0].split()[1])
+        if head_only or status < 200 or status in (204, 304):
+            return RawResponse(status, headers, b"")
+        return RawResponse(status, headers, await self._body(headers))
+
+    async def _body(self, headers: dict[str, str]) -> bytes:
+        if "content-length" in headers:
+            return await self.exactly(int(headers["content-length"]))
+        if headers.get("transfer-encoding") != "chunked":
+            return await self.rest()
+        body = bytearray()
+        while size := int(await self.until(b"\r\n"), 16):
+            body += await self.exactly(size)
+            await self.until(b"\r\n")
+        await self.until(b"\r\n")
+        return bytes(body)
+
+    async def until(self, end: bytes) -> bytes:
+        """Everything up to and including `end`."""
+        while (at := self.buffer.find(end)) < 0:
+            await self._more()
+        return await self.exactly(at + len(end))
+
+    async def exactly(self, size: int) -> bytes:
+        while len(self.buffer) < size:
+            await self._more()
+        data = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return data
+
+    async def rest(self) -> bytes:
+        """Everything until the server ends the connection, with FIN or with a reset."""
+        with contextlib.suppress(EOFError, trio.BrokenResourceError):
+            while True:
+                await self._more()
+        return bytes(self.buffer)
+
+    async def _more(self) -> None:
+        with trio.fail_after(PATIENCE_S):
+            data = await self.stream.receive_some()
+        if not data:
+            raise EOFError(f"the server ended the connection after {bytes(self.buffer[:200])!r}")
+        self.buffer += data
+
+    async def reset(self) -> None:
+        """Leave with a TCP reset."""
+        self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await self.stream.aclose()
+
+
+@pytest.fixture
+def raw_client() -> Callable[[str], AbstractAsyncContextManager[RawClient]]:
+    """Opens a RawClient to `http://HOST:PORT` or `unix:PATH`."""
+
+    @contextlib.asynccontextmanager
+    async def connect(url: str) -> AsyncIterator[RawClient]:
+        if url.startswith("unix:"):
+            stream = await trio.open_unix_socket(url.removeprefix("unix:"))
+        else:
+            match = re.fullmatch(r"http://\[?(.*?)\]?:(\d+)/?", url)
+            assert match is not None
+            stream = await trio.open_tcp_stream(match[1], int(match[2]))
+        async with stream:
+            yield RawClient(stream)
+
+    return connect

@@ -8,7 +8,6 @@ what Hypercorn cannot take, ends that request only.
 from __future__ import annotations
 
 import logging
-import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +16,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
@@ -58,11 +57,13 @@ class HttpLane:
         """
         app = _wrapped(_OneAnswer(self._app, stream), self._config)
         state = ConnectionState(self._state.copy())
+        server = TCPServer(app, self._config, WorkerContext(None), state, cast("Any", stream))
+        server.idle_task = _NoIdleTask()
         try:
             with stream.turn:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_reset_when_cancelled, stream)
-                    await TCPServer(app, self._config, WorkerContext(None), state, cast("Any", stream))
+                    await server.run()
                     stream.turn.cancel()
         except* Exception as faults:
             log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
@@ -97,7 +98,6 @@ def _wrapped(app: AsgiApp, config: Config) -> Any:
 
 def _settings() -> Config:
     config = Config()
-    config.keep_alive_timeout = math.inf  # the door keeps connections alive
     config.h11_max_incomplete_size = 4 * MAX_HEAD_BYTES  # the door has measured the head
     config.startup_timeout = config.shutdown_timeout = LIFESPAN_S
     config.include_server_header = False
@@ -113,6 +113,16 @@ async def _reset_when_cancelled(stream: DoorStream) -> None:
     finally:
         if not stream.turn.cancel_called:
             stream.abort()
+
+
+class _NoIdleTask(TrioSingleTask):
+    """Hypercorn's keep-alive timer, which the door's own replaces; starting it twice a request costs."""
+
+    async def restart(self, task_group: Any, action: Any) -> None:
+        """Nothing is idle here."""
+
+    async def stop(self) -> None:
+        """Nothing runs."""
 
 
 class _Startup:
