@@ -1,10 +1,32 @@
-"""The wall clock, in one place so that tests can hand in another."""
+"""Time, in one place so that tests can hand in another clock; and taking turns on the event loop."""
 
 from __future__ import annotations
 
 import time
 
+import trio
+
+#: The longest that work on the event loop keeps other tasks waiting.
+SLICE_S = 0.004
+
 
 def wall_ms() -> int:
     """Milliseconds since 1970-01-01 UTC; jumps when the system's clock is set."""
     return time.time_ns() // 1_000_000
+
+
+class Pace:
+    """Cuts long work on the event loop into slices: `await pace.breathe()` between its steps."""
+
+    def __init__(self) -> None:
+        self._until = time.perf_counter() + SLICE_S
+
+    async def breathe(self) -> None:
+        """Let other tasks run when this slice is used up; not a checkpoint otherwise."""
+        if time.perf_counter() >= self._until:
+            await trio.lowlevel.checkpoint()
+            self._until = time.perf_counter() + SLICE_S
+
+    def rested(self) -> None:
+        """The task has just waited for something, so a new slice begins."""
+        self._until = time.perf_counter() + SLICE_S

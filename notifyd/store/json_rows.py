@@ -1,22 +1,28 @@
-"""Many values in one parameter: a JSON array that the database itself turns into rows.
+"""Many values in one text: JSON that the database turns into rows, and rows that it turns into JSON.
 
-The rows of a batch, or the keys of a question, travel as one text. Parsing it happens inside the database's
-step, without the interpreter's lock, where `executemany` would hold it once for every row. This is the one
-place that knows how each database spells it.
+The rows of a batch, the keys of a question and the rows of a long answer travel as one parameter or one
+result. The database parses and builds them in a single step, without the GIL; row by row, a thread would
+give the GIL away and wait for it at each. This is the one place that knows how each database spells it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from sqlalchemy import BigInteger, Text, bindparam, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Subquery
+    from sqlalchemy import Select, Subquery
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.types import TypeEngine
+
+    from notifyd.store.base import Transaction
+
+T = TypeVar("T")
 
 TEXT = Text()
 INT = BigInteger()
@@ -42,7 +48,7 @@ def rows_of(parameter: str, **columns: TypeEngine[Any]) -> Subquery:
     items = [
         _item(each.c.value, index, type_).label(name) for index, (name, type_) in enumerate(columns.items())
     ]
-    return select(*items).subquery(parameter)
+    return select(*items).subquery(f"given_{parameter}")
 
 
 def _item(value: Any, index: int, type_: TypeEngine[Any]) -> _Item:
@@ -72,3 +78,42 @@ def _item_postgresql(element: _Item, compiler: SQLCompiler, **options: Any) -> s
     value, index = element.clauses
     item = f"{compiler.process(value, **options)} ->> {compiler.process(index, **options)}"
     return f"CAST({item} AS {compiler.dialect.type_compiler_instance.process(element.type)})"
+
+
+class _Together(FunctionElement[str]):
+    """All rows as one JSON array of arrays, in no particular order; NULL or `[]` when there are none."""
+
+    inherit_cache = True
+    name = "json_together"
+    type = TEXT
+
+
+def together(*columns: Any) -> _Together:
+    """What to select so that all rows come as one JSON text: one step of the database, however many rows.
+
+    The rows are in no order. Fetch it with `json_of`, decode it with `records`.
+    """
+    return _Together(*columns)
+
+
+def json_of(tx: Transaction, statement: Select[Any], parameters: dict[str, Any]) -> bytes:
+    """The JSON array that a select of `together` gives."""
+    text = tx.execute(statement, parameters).scalar_one()
+    return b"[]" if text is None else text.encode()
+
+
+def records(text: bytes, record: type[T]) -> list[T]:
+    """The rows in a text of `json_of`, as NamedTuples."""
+    # Not strict: booleans may come as numbers.
+    found: list[T] = msgspec.json.decode(text, type=GenericAlias(list, record), strict=False)
+    return found
+
+
+@compiles(_Together, "sqlite")
+def _together_sqlite(element: _Together, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_group_array(json_array({compiler.process(element.clauses, **options)}))"
+
+
+@compiles(_Together, "postgresql")
+def _together_postgresql(element: _Together, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST(json_agg(json_build_array({compiler.process(element.clauses, **options)})) AS TEXT)"

@@ -1,0 +1,110 @@
+"""The deal checker: one stored batch of prices after another, each in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Never
+
+import structlog
+import trio
+
+from notifyd.checker.deciding import decide
+from notifyd.checker.telling import notifications
+from notifyd.checker.watching import set_watch
+from notifyd.clock import Pace
+from notifyd.messages import encode_json
+from notifyd.store import history, watches
+from notifyd.store.watches import StateRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from notifyd.checker.matching import Outcome
+    from notifyd.checker.watching import WatchSet
+    from notifyd.inbox import Inbox
+    from notifyd.store.base import NewEntry, Store, Transaction
+    from notifyd.store.history import Run
+    from notifyd.store.watch_rules import WatchSpec
+
+log = structlog.get_logger("notifyd.checker")
+
+
+class Checker:
+    """Finds the deals in stored prices and appends a notification for each user they concern.
+
+    A run is decided by reading alone; then one transaction of the inbox writes its notifications, the rules'
+    states and the checker's cursor, unless the cursor or a watch it touches is no longer what was read, in
+    which case nothing is written and the run is decided again. So a run that was stopped anywhere, or two
+    checkers at once, neither miss nor repeat anything.
+    """
+
+    def __init__(self, store: Store, inbox: Inbox, *, clock: Callable[[], int], interval_s: float) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._clock = clock
+        self._interval_s = interval_s
+        self._woken = trio.Event()
+
+    def wake(self) -> None:
+        """New prices are stored. Never waits."""
+        self._woken.set()
+
+    async def run(self) -> Never:
+        """Check runs as they come, woken by `wake` and at least every `interval_s` seconds.
+
+        Raises whatever the store or the inbox raises; running it again goes on where it was.
+        """
+        while True:
+            self._woken = trio.Event()
+            while await self.check_next():
+                pass
+            with trio.move_on_after(self._interval_s):
+                await self._woken.wait()
+
+    async def check_next(self) -> bool:
+        """Deal with the oldest run that is left; False when there is none. Raises StoreError.
+
+        Cancellation: the run is dealt with as a whole, or not at all.
+        """
+        run = await self._store.read(history.next_run)
+        if run is None:
+            return False
+        pace = Pace()
+        outcome = await decide(self._store, run, pace)
+        entries = await notifications(self._store, outcome.alerts, self._clock(), pace)
+        commit = _Commit(run, outcome, entries)
+        if await self._inbox.work(commit):
+            log.debug("run checked", run=run.run_id, alerts=len(outcome.alerts), users=len(entries))
+        else:
+            log.info("run changed while it was checked; checking it again", run=run.run_id)
+        return True
+
+    async def set_watch(self, user_id: str, watch_id: str, spec: WatchSpec) -> WatchSet:
+        """Set a watch and say what already meets it; see `watching.set_watch`."""
+        return await set_watch(self._store, user_id, watch_id, spec)
+
+
+class _Commit:
+    """What is written for a run; everything is built before the transaction begins."""
+
+    def __init__(self, run: Run, outcome: Outcome, entries: Sequence[NewEntry]) -> None:
+        keys = outcome.watch_keys()
+        states = [
+            StateRow(*key, int(state.armed), state.told, state.fired_ms)
+            for key, state in outcome.states.items()
+            if state is not None
+        ]
+        self._run = run
+        self._entries = entries
+        self._watch_count = len(keys)
+        self._watch_keys = encode_json([(key,) for key in keys]).decode()
+        self._state_keys = encode_json(list(outcome.states)).decode()
+        self._states = encode_json(states).decode()
+
+    def __call__(self, tx: Transaction) -> tuple[Sequence[NewEntry], bool]:
+        if self._watch_count and not watches.are_there(tx, self._watch_keys, self._watch_count):
+            return (), False
+        if not history.advance(tx, self._run):
+            return (), False
+        if self._watch_count:
+            watches.replace_states(tx, self._state_keys, self._states)
+        return self._entries, True

@@ -1,0 +1,129 @@
+"""From the prices of a run to what they fire. Pure: the loop fetches, this decides.
+
+A *series* is one item in one store in one currency; rules keep their state per watch and series, and nothing
+here looks across series. Prices are taken in the order in which they were stored. One observed before the
+newest of its series is *late*: it belongs to the history of those after it, and fires nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from notifyd.checker.rules import MEDIAN_WINDOW_MS, Moment, RuleState, drop_bp, judge, median_twice
+from notifyd.store.watch_rules import BASELINES, Rule, TargetPrice, decode_rule, decode_stores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notifyd.store.history import RunPrice
+    from notifyd.store.watch_rules import Baseline
+    from notifyd.store.watches import Watch
+
+
+@dataclass
+class History:
+    """What is known of a series before some price. Baselines that nobody asks for are left out."""
+
+    newest_ms: int | None = None
+    previous: int | None = None
+    lowest: int | None = None
+    window: list[tuple[int, int]] = field(default_factory=list)  # (observed_ms, price), in this order
+    wants_lowest: bool = False
+    wants_median: bool = False
+
+    def take(self, row: RunPrice) -> Moment | None:
+        """Add the next price that was stored; None when it is late."""
+        late = self.newest_ms is not None and row.observed_ms < self.newest_ms
+        moment = None if late else self._moment(row)
+        if self.wants_lowest:
+            self.lowest = row.price if self.lowest is None else min(self.lowest, row.price)
+        if self.wants_median:
+            insort(self.window, (row.observed_ms, row.price))
+        if not late:
+            self.newest_ms, self.previous = row.observed_ms, row.price
+        return moment
+
+    def _moment(self, row: RunPrice) -> Moment:
+        # No later price that may fire looks further back than this one.
+        del self.window[: bisect_left(self.window, (row.observed_ms - MEDIAN_WINDOW_MS, -1))]
+        median = median_twice([price for _, price in self.window])
+        return Moment(row.price_id, row.price, row.observed_ms, self.previous, self.lowest, median)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series with the prices of a run that may fire something."""
+
+    series_id: int
+    item_id: str
+    store_id: str  # JSON text
+    currency: str
+    moments: Sequence[Moment]
+
+
+class Alert(NamedTuple):
+    """A rule has fired."""
+
+    watch: Watch
+    rule: Rule
+    series: Series
+    moment: Moment
+
+
+@dataclass
+class Outcome:
+    """What a run does: alerts, and the states to store (None: to forget) by watch_key and series_id."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    states: dict[tuple[int, int], RuleState | None] = field(default_factory=dict)
+
+    def watch_keys(self) -> set[int]:
+        """The watches that must not have changed when this is written."""
+        return {watch_key for watch_key, _ in self.states}
+
+
+def follow(rows: Sequence[RunPrice], history: History) -> Series:
+    """The series of `rows`, all of one, with what was known at each price that is not late."""
+    first = rows[0]
+    moments = [moment for row in rows if (moment := history.take(row)) is not None]
+    return Series(first.series_id, first.item_id, first.store_id, first.currency, moments)
+
+
+def biggest_drops(series: Sequence[Series]) -> dict[Baseline, int]:
+    """The biggest drop below each baseline, in basis points, where there is one."""
+    drops: dict[Baseline, int] = {}
+    for baseline in BASELINES:
+        known = (drop_bp(moment, baseline) for each in series for moment in each.moments)
+        biggest = max((drop for drop in known if drop is not None), default=-1)
+        if biggest > 0:
+            drops[baseline] = biggest
+    return drops
+
+
+class Watching:
+    """One watch at work: its rule and stores, read once."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._rule = decode_rule(watch.rule)
+        self._stores = decode_stores(watch.stores)
+
+    def concerns(self, series: Series) -> bool:
+        """Whether the watch looks at this item, store and currency."""
+        if series.item_id != self._watch.item_id:
+            return False
+        if isinstance(self._rule, TargetPrice) and self._rule.currency not in (None, series.currency):
+            return False
+        return self._stores is None or series.store_id in self._stores
+
+    def follow(self, series: Series, state: RuleState | None, outcome: Outcome) -> None:
+        """Judge the prices of a series in turn and note what comes of it."""
+        key = (self._watch.watch_key, series.series_id)
+        for moment in series.moments:
+            verdict = judge(self._rule, state, moment)
+            if verdict.fires:
+                outcome.alerts.append(Alert(self._watch, self._rule, series, moment))
+            if verdict.state != state:
+                outcome.states[key] = state = verdict.state

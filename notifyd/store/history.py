@@ -1,0 +1,244 @@
+"""What the checker reads of prices: runs, the history before them, the evidence for deals.
+
+Questions about many series travel as JSON, and so do the answers; `json_rows.records` decodes them into the
+record types that stand here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import and_, bindparam, exists, func, select, update
+
+from notifyd.store.json_rows import INT, json_of, rows_of, together
+from notifyd.store.schema import items, meta, price_runs, price_series, prices
+
+if TYPE_CHECKING:
+    from notifyd.store.base import Transaction
+
+# --- runs -------------------------------------------------------------------------------------------
+
+
+class Run(NamedTuple):
+    """A stored batch that the checker has not dealt with, and the run it has dealt with before."""
+
+    run_id: int
+    first_price_id: int
+    last_price_id: int
+    after_run_id: int
+
+
+class RunPrice(NamedTuple):
+    """One price of a run; `store_id` is JSON text."""
+
+    price_id: int
+    series_id: int
+    observed_ms: int
+    price: int
+    item_id: str
+    store_id: str
+    currency: str
+
+
+_next_run = (
+    select(
+        price_runs.c.run_id, price_runs.c.first_price_id, price_runs.c.last_price_id, meta.c.checker_cursor
+    )
+    .where(price_runs.c.run_id > meta.c.checker_cursor)
+    .order_by(price_runs.c.run_id)
+    .limit(1)
+)
+_run_prices = (
+    select(
+        together(
+            prices.c.price_id,
+            prices.c.series_id,
+            prices.c.observed_ms,
+            prices.c.price_in_cents,
+            price_series.c.item_id,
+            price_series.c.store_id,
+            price_series.c.currency,
+        )
+    )
+    .join_from(prices, price_series, prices.c.series_id == price_series.c.series_id)
+    .where(prices.c.price_id.between(bindparam("first"), bindparam("last")))
+)
+_advance = (
+    update(meta)
+    .where(meta.c.checker_cursor == bindparam("before", type_=INT))
+    .values(checker_cursor=bindparam("after", type_=INT))
+)
+
+
+def next_run(tx: Transaction) -> Run | None:
+    """The oldest run that the checker has not dealt with."""
+    found = tx.execute(_next_run).one_or_none()
+    return None if found is None else Run._make(found)
+
+
+def run_prices(tx: Transaction, run: Run) -> bytes:
+    """All RunPrices of a run."""
+    return json_of(tx, _run_prices, {"first": run.first_price_id, "last": run.last_price_id})
+
+
+def advance(tx: Transaction, run: Run) -> bool:
+    """Move the checker's cursor over `run`; False when it is no longer where it was read."""
+    moved = tx.execute(_advance, {"before": run.after_run_id, "after": run.run_id})
+    return moved.rowcount == 1
+
+
+# --- history ----------------------------------------------------------------------------------------
+
+
+class SeriesKey(NamedTuple):
+    """Asks about the prices of a series that are numbered below `before`."""
+
+    series_id: int
+    before: int
+
+
+class WindowKey(NamedTuple):
+    """Asks about those observed at or after `since_ms`, if one of them is at least `floor` cents."""
+
+    series_id: int
+    before: int
+    since_ms: int
+    floor: int
+
+
+class SeriesPrice(NamedTuple):
+    """A price of a series."""
+
+    series_id: int
+    observed_ms: int
+    price: int
+
+
+class SeriesLowest(NamedTuple):
+    """The lowest price of a series, None when it has none."""
+
+    series_id: int
+    price: int | None
+
+
+_keys = rows_of("keys", series_id=INT, before=INT)
+_windows = rows_of("keys", series_id=INT, before=INT, since_ms=INT, floor=INT)
+_own = prices.alias("own")
+_newest_id = (
+    select(_own.c.price_id)
+    .where(_own.c.series_id == _keys.c.series_id, _own.c.price_id < _keys.c.before)
+    .order_by(_own.c.observed_ms.desc(), _own.c.price_id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_newest = select(together(_keys.c.series_id, prices.c.observed_ms, prices.c.price_in_cents)).join_from(
+    _keys, prices, prices.c.price_id == _newest_id
+)
+_lowest_price = (
+    select(func.min(_own.c.price_in_cents))
+    .where(_own.c.series_id == _keys.c.series_id, _own.c.price_id < _keys.c.before)
+    .scalar_subquery()
+)
+_lowest = select(together(_keys.c.series_id, _lowest_price)).select_from(_keys)
+_reaches_floor = exists().where(
+    _own.c.series_id == _windows.c.series_id,
+    _own.c.observed_ms >= _windows.c.since_ms,
+    _own.c.price_id < _windows.c.before,
+    _own.c.price_in_cents >= _windows.c.floor,
+)
+_window = (
+    select(together(_windows.c.series_id, prices.c.observed_ms, prices.c.price_in_cents))
+    .join_from(_windows, prices, prices.c.series_id == _windows.c.series_id)
+    .where(prices.c.observed_ms >= _windows.c.since_ms, prices.c.price_id < _windows.c.before, _reaches_floor)
+)
+
+
+def newest(tx: Transaction, keys: str) -> bytes:
+    """The newest SeriesPrice before each SeriesKey; of equal times the one stored last."""
+    return json_of(tx, _newest, {"keys": keys})
+
+
+def lowest(tx: Transaction, keys: str) -> bytes:
+    """The SeriesLowest before each SeriesKey."""
+    return json_of(tx, _lowest, {"keys": keys})
+
+
+def window(tx: Transaction, keys: str) -> bytes:
+    """All SeriesPrices that each WindowKey asks for."""
+    return json_of(tx, _window, {"keys": keys})
+
+
+# --- evidence ---------------------------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """What a deal says of its price beside the price; `rank` 1 is the lowest that the store ever had."""
+
+    price_id: int
+    item_name: str
+    store_name: str
+    valid_until_ms: int | None
+    url: str | None
+    image_url: str | None
+    rank: int
+
+
+class Compared(NamedTuple):
+    """Which stores had a price of the item, in the currency, when a price was observed or shortly before."""
+
+    price_id: int
+    store_id: str
+
+
+_alerted = rows_of("keys", price_id=INT, since_ms=INT)
+_cheaper = (
+    select(func.count())
+    .where(
+        _own.c.series_id == prices.c.series_id,
+        _own.c.price_id < prices.c.price_id,
+        _own.c.price_in_cents < prices.c.price_in_cents,
+    )
+    .scalar_subquery()
+)
+_told = (
+    select(
+        together(
+            prices.c.price_id,
+            items.c.name,
+            price_series.c.store_name,
+            prices.c.valid_until_ms,
+            prices.c.url,
+            prices.c.image_url,
+            _cheaper + 1,
+        )
+    )
+    .join_from(_alerted, prices, prices.c.price_id == _alerted.c.price_id)
+    .join(price_series, price_series.c.series_id == prices.c.series_id)
+    .join(items, items.c.item_id == price_series.c.item_id)
+)
+_other = price_series.alias("other")
+_was_there = exists().where(
+    _own.c.series_id == _other.c.series_id,
+    _own.c.observed_ms.between(_alerted.c.since_ms, prices.c.observed_ms),
+    _own.c.price_id <= prices.c.price_id,
+)
+_compared = (
+    select(together(prices.c.price_id, _other.c.store_id))
+    .join_from(_alerted, prices, prices.c.price_id == _alerted.c.price_id)
+    .join(price_series, price_series.c.series_id == prices.c.series_id)
+    .join(
+        _other,
+        and_(_other.c.item_id == price_series.c.item_id, _other.c.currency == price_series.c.currency),
+    )
+    .where(_was_there)
+)
+
+
+def told(tx: Transaction, keys: str) -> bytes:
+    """The Told of each price: `keys` are pairs of a price_id and a time."""
+    return json_of(tx, _told, {"keys": keys})
+
+
+def compared(tx: Transaction, keys: str) -> bytes:
+    """The stores Compared with each price: those with a price since the time beside its price_id."""
+    return json_of(tx, _compared, {"keys": keys})

@@ -1,0 +1,294 @@
+"""Storing batches of prices, and what callers may read of them.
+
+Every batch that adds prices becomes a run. Whoever stores holds the lock of `price_log`, so price and run
+numbers are given in commit order and nothing else stores in between.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
+
+from notifyd.store.json_rows import INT, TEXT, rows_of
+from notifyd.store.schema import items, price_batches, price_log, price_runs, price_series, prices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notifyd.store.base import Transaction
+
+#: A publisher that sends its last body again within this time gets the first answer again.
+REPEAT_WITHIN_MS = 10 * 60_000
+
+
+class ItemName(NamedTuple):
+    """An item's name, and when the price that brought it was observed."""
+
+    item_id: str
+    name: str
+    folded_name: str
+    named_ms: int
+
+
+class StoreName(NamedTuple):
+    """The name of the store in which an item has prices in a currency; `store_id` is JSON text."""
+
+    item_id: str
+    store_id: str
+    currency: str
+    store_name: str
+    named_ms: int
+
+
+class NewPrice(NamedTuple):
+    """A price to store; `store_id` is JSON text."""
+
+    item_id: str
+    store_id: str
+    currency: str
+    observed_ms: int
+    price_in_cents: int
+    valid_until_ms: int | None
+    url: str | None
+    image_url: str | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One publisher's batch, its rows as JSON texts.
+
+    `items` and `stores` are the names that may be new (ItemName, StoreName; at least those that
+    `fresh_names` picks), `prices` are pairs of an offset (1, 2, …) and a NewPrice's fields, no two of them
+    alike. `answer` is the JSON object to answer with, but for its last brace and the count of what was added.
+    """
+
+    batch_id: str
+    publisher: str
+    items: str
+    stores: str
+    prices: str
+    count: int
+    answer: bytes
+
+
+class Stored(NamedTuple):
+    """The whole answer to a batch and how many prices it has added; none when it was a repetition."""
+
+    answer: bytes
+    added: int
+
+
+def fold(text: str) -> str:
+    """`text` without case and accents, for searching."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+# --- names ------------------------------------------------------------------------------------------
+
+_item_rows = rows_of("items", item_id=TEXT, name=TEXT, folded_name=TEXT, named_ms=INT)
+_store_rows = rows_of("stores", item_id=TEXT, store_id=TEXT, currency=TEXT, store_name=TEXT, named_ms=INT)
+
+_same_item = items.c.item_id == _item_rows.c.item_id
+_newer_item = and_(items.c.name != _item_rows.c.name, items.c.named_ms <= _item_rows.c.named_ms)
+_same_series = and_(
+    price_series.c.item_id == _store_rows.c.item_id,
+    price_series.c.store_id == _store_rows.c.store_id,
+    price_series.c.currency == _store_rows.c.currency,
+)
+_newer_store = and_(
+    price_series.c.store_name != _store_rows.c.store_name,
+    price_series.c.named_ms <= _store_rows.c.named_ms,
+)
+
+_fresh_items = (
+    select(_item_rows)
+    .select_from(_item_rows.outerjoin(items, _same_item))
+    .where(or_(items.c.item_id.is_(None), _newer_item))
+)
+_fresh_stores = (
+    select(_store_rows)
+    .select_from(_store_rows.outerjoin(price_series, _same_series))
+    .where(or_(price_series.c.series_id.is_(None), _newer_store))
+)
+
+
+def fresh_names(
+    tx: Transaction, item_rows: str, store_rows: str
+) -> tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]:
+    """The item and store names that are new or have changed, of those in two JSON arrays.
+
+    A name replaces another unless the price that brings it is older than the one that brought the other.
+    """
+    fresh_items = tx.execute(_fresh_items, {"items": item_rows}).fetchall()
+    return fresh_items, tx.execute(_fresh_stores, {"stores": store_rows}).fetchall()
+
+
+_add_items = insert(items).from_select(
+    list(_item_rows.c.keys()), select(_item_rows).where(~exists().where(_same_item))
+)
+_rename_items = (
+    update(items)
+    .where(_same_item, _newer_item)
+    .values(name=_item_rows.c.name, folded_name=_item_rows.c.folded_name, named_ms=_item_rows.c.named_ms)
+)
+_add_series = insert(price_series).from_select(
+    list(_store_rows.c.keys()), select(_store_rows).where(~exists().where(_same_series))
+)
+_rename_stores = (
+    update(price_series)
+    .where(_same_series, _newer_store)
+    .values(store_name=_store_rows.c.store_name, named_ms=_store_rows.c.named_ms)
+)
+
+# --- batches ----------------------------------------------------------------------------------------
+
+_price_rows = rows_of(
+    "prices",
+    offset=INT,
+    item_id=TEXT,
+    store_id=TEXT,
+    currency=TEXT,
+    observed_ms=INT,
+    price_in_cents=INT,
+    valid_until_ms=INT,
+    url=TEXT,
+    image_url=TEXT,
+)
+_known = prices.alias("known")
+_row = _price_rows.c
+_series_of_row = and_(
+    price_series.c.item_id == _row.item_id,
+    price_series.c.store_id == _row.store_id,
+    price_series.c.currency == _row.currency,
+)
+_is_known = exists().where(
+    _known.c.series_id == price_series.c.series_id,
+    _known.c.observed_ms == _row.observed_ms,
+    _known.c.price_in_cents == _row.price_in_cents,
+)
+_told = ["observed_ms", "price_in_cents", "valid_until_ms", "url", "image_url"]
+_add_prices = insert(prices).from_select(
+    ["price_id", "series_id", *_told],
+    select(
+        _row.offset + bindparam("base", type_=INT), price_series.c.series_id, *(_row[name] for name in _told)
+    )
+    .select_from(_price_rows.join(price_series, _series_of_row))
+    .where(~_is_known),
+)
+_take_numbers = (
+    update(price_log)
+    .values(
+        last_price_id=price_log.c.last_price_id + bindparam("count", type_=INT),
+        last_run_id=price_log.c.last_run_id + 1,
+    )
+    .returning(price_log.c.last_price_id, price_log.c.last_run_id)
+)
+
+
+def last_answer(tx: Transaction, publisher: str, batch_id: str) -> bytes | None:
+    """The answer to this publisher's last batch, when it was this one and not long ago."""
+    found = tx.execute(
+        select(price_batches.c.answer).where(
+            price_batches.c.publisher == publisher,
+            price_batches.c.batch_id == batch_id,
+            price_batches.c.created_ms > tx.now_ms - REPEAT_WITHIN_MS,
+        )
+    ).scalar_one_or_none()
+    return None if found is None else bytes(found)
+
+
+def add_batch(tx: Transaction, batch: Batch) -> Stored:
+    """Store what is new of a batch, as one run; what is known already is left as it is."""
+    numbers = _lock_and_number(tx, batch.count)
+    repeated = last_answer(tx, batch.publisher, batch.batch_id)
+    if repeated is not None:
+        return Stored(repeated, 0)
+    tx.execute(_rename_items, {"items": batch.items})
+    tx.execute(_add_items, {"items": batch.items})
+    tx.execute(_rename_stores, {"stores": batch.stores})
+    tx.execute(_add_series, {"stores": batch.stores})
+    base = numbers.last_price_id - batch.count
+    added = tx.execute(_add_prices, {"prices": batch.prices, "base": base}).rowcount
+    if added:
+        _add_run(tx, batch, numbers)
+    answer = b'%s,"added":%d}' % (batch.answer, added)
+    _keep_answer(tx, batch, answer)
+    return Stored(answer, added)
+
+
+def _lock_and_number(tx: Transaction, count: int) -> Any:
+    numbers = tx.execute(_take_numbers, {"count": count}).one_or_none()
+    if numbers is None:  # the first batch ever
+        tx.execute(insert(price_log).values(id=1, last_price_id=0, last_run_id=0))
+        numbers = tx.execute(_take_numbers, {"count": count}).one()
+    return numbers
+
+
+def _add_run(tx: Transaction, batch: Batch, numbers: Any) -> None:
+    tx.execute(
+        insert(price_runs).values(
+            run_id=numbers.last_run_id,
+            batch_id=batch.batch_id,
+            publisher=batch.publisher,
+            first_price_id=numbers.last_price_id - batch.count + 1,
+            last_price_id=numbers.last_price_id,
+            created_ms=tx.now_ms,
+        )
+    )
+
+
+def _keep_answer(tx: Transaction, batch: Batch, answer: bytes) -> None:
+    tx.execute(delete(price_batches).where(price_batches.c.publisher == batch.publisher))
+    tx.execute(
+        insert(price_batches).values(
+            publisher=batch.publisher, batch_id=batch.batch_id, answer=answer, created_ms=tx.now_ms
+        )
+    )
+
+
+# --- what callers may read --------------------------------------------------------------------------
+
+
+def find_items(tx: Transaction, search: str, limit: int) -> Sequence[Any]:
+    """Items (`item_id`, `name`) whose folded name contains the folded `search`, by name."""
+    return tx.execute(
+        select(items.c.item_id, items.c.name)
+        .where(items.c.folded_name.contains(fold(search), autoescape=True))
+        .order_by(items.c.folded_name, items.c.item_id)
+        .limit(limit)
+    ).fetchall()
+
+
+def item_name(tx: Transaction, item_id: str) -> str | None:
+    """The item's name; None when no price of it was ever stored."""
+    return tx.execute(select(items.c.name).where(items.c.item_id == item_id)).scalar_one_or_none()
+
+
+def item_prices(tx: Transaction, item_id: str, limit: int) -> Sequence[Any]:
+    """The newest prices of an item with their stores, newest first."""
+    return tx.execute(
+        select(
+            price_series.c.store_id,
+            price_series.c.store_name,
+            price_series.c.currency,
+            prices.c.price_in_cents,
+            prices.c.observed_ms,
+            prices.c.valid_until_ms,
+            prices.c.url,
+            prices.c.image_url,
+        )
+        .join(prices, prices.c.series_id == price_series.c.series_id)
+        .where(price_series.c.item_id == item_id)
+        .order_by(prices.c.observed_ms.desc(), prices.c.price_id.desc())
+        .limit(limit)
+    ).fetchall()
+
+
+def last_price_id(tx: Transaction, *, lock: bool = False) -> int:
+    """The highest number that a price was given so far; with `lock`, for the rest of this transaction."""
+    numbers = select(price_log.c.last_price_id)
+    return tx.execute(numbers.with_for_update() if lock else numbers).scalar_one_or_none() or 0

@@ -1,0 +1,308 @@
+"""Watches and their states: setting and reading them, and finding those that a run of prices concerns.
+
+What the checker asks about many items or series travels as JSON, and so do the answers; `json_rows.records`
+decodes them into the record types that stand here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import and_, bindparam, delete, exists, func, insert, select, tuple_
+
+from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together
+from notifyd.store.prices import last_price_id
+from notifyd.store.schema import items, price_series, prices, watch_states, watches
+from notifyd.store.watch_rules import WatchSpec, encode_rule, encode_stores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ScalarSelect
+
+    from notifyd.store.base import Transaction
+
+# --- for the checker --------------------------------------------------------------------------------
+
+
+class Watch(NamedTuple):
+    """A watch as the checker needs it; `stores` and `rule` are JSON texts."""
+
+    watch_key: int
+    user_id: str
+    watch_id: str
+    item_id: str
+    stores: str | None
+    rule: str
+
+
+class WatchState(NamedTuple):
+    """The state of a watch in one series, after the fields of a Watch."""
+
+    watch_key: int
+    user_id: str
+    watch_id: str
+    item_id: str
+    stores: str | None
+    rule: str
+    series_id: int
+    armed: bool
+    told: int
+    fired_ms: int
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(*self[:6])
+
+
+class SmallestDrops(NamedTuple):
+    """The smallest drops, in basis points, that any watch of an item waits for, by baseline."""
+
+    item_id: str
+    previous: int | None
+    median_30d: int | None
+    lowest: int | None
+
+
+class Limit(NamedTuple):
+    """Asks for the watches of an item by `measure` that a price of this run meets at best."""
+
+    item_id: str
+    measure: str
+    limit: int
+
+
+_items = rows_of("keys", item_id=TEXT)
+_limits = rows_of("keys", item_id=TEXT, measure=TEXT, limit=INT)
+_watch_columns = (
+    watches.c.watch_key,
+    watches.c.user_id,
+    watches.c.watch_id,
+    watches.c.item_id,
+    watches.c.stores,
+    watches.c.rule,
+)
+
+
+def _smallest_of(measure: str) -> ScalarSelect[Any]:
+    return (
+        select(watches.c.rule_limit)
+        .where(watches.c.item_id == _items.c.item_id, watches.c.measure == measure)
+        .order_by(watches.c.rule_limit)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+_smallest_drops = select(
+    together(_items.c.item_id, _smallest_of("previous"), _smallest_of("median_30d"), _smallest_of("lowest"))
+).select_from(_items)
+_waiting = (
+    select(together(*_watch_columns))
+    .join_from(
+        _limits,
+        watches,
+        and_(watches.c.item_id == _limits.c.item_id, watches.c.measure == _limits.c.measure),
+    )
+    .where(watches.c.since_price_id < bindparam("first", type_=INT))
+)
+_met_targets = _waiting.where(watches.c.rule_limit >= _limits.c.limit)
+_met_drops = _waiting.where(watches.c.rule_limit <= _limits.c.limit)
+_series = rows_of("keys", series_id=INT)
+_states = (
+    select(
+        together(
+            *_watch_columns,
+            watch_states.c.series_id,
+            watch_states.c.armed,
+            watch_states.c.told_in_cents,
+            watch_states.c.fired_ms,
+        )
+    )
+    .join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
+    .join(watches, watches.c.watch_key == watch_states.c.watch_key)
+    .where(watches.c.since_price_id < bindparam("first", type_=INT))
+)
+
+
+def smallest_drops(tx: Transaction, keys: str) -> bytes:
+    """The SmallestDrops of each item in `keys`, a JSON array of one-item arrays."""
+    return json_of(tx, _smallest_drops, {"keys": keys})
+
+
+def states(tx: Transaction, keys: str, first: int) -> bytes:
+    """All WatchStates in the series `keys` (one-item arrays) of watches set before the price `first`."""
+    return json_of(tx, _states, {"keys": keys, "first": first})
+
+
+def met_targets(tx: Transaction, keys: str, first: int) -> bytes:
+    """The Watches, set before the price `first`, whose target is at or above each Limit."""
+    return json_of(tx, _met_targets, {"keys": keys, "first": first})
+
+
+def met_drops(tx: Transaction, keys: str, first: int) -> bytes:
+    """The Watches, set before the price `first`, that wait for at most the drop of each Limit."""
+    return json_of(tx, _met_drops, {"keys": keys, "first": first})
+
+
+# --- states -----------------------------------------------------------------------------------------
+
+
+class StateRow(NamedTuple):
+    """The state of a watch in a series, as it is to be stored."""
+
+    watch_key: int
+    series_id: int
+    armed: int
+    told_in_cents: int
+    fired_ms: int
+
+
+_watch_keys = rows_of("keys", watch_key=INT)
+_gone = rows_of("keys", watch_key=INT, series_id=INT)
+_state_rows = rows_of("states", watch_key=INT, series_id=INT, armed=INT, told_in_cents=INT, fired_ms=INT)
+_still_there = select(func.count()).join_from(
+    _watch_keys, watches, watches.c.watch_key == _watch_keys.c.watch_key
+)
+_drop_states = delete(watch_states).where(
+    tuple_(watch_states.c.watch_key, watch_states.c.series_id).in_(
+        select(_gone.c.watch_key, _gone.c.series_id)
+    )
+)
+_add_states = insert(watch_states).from_select(
+    list(_state_rows.c.keys()),
+    select(*(column if column.key != "armed" else column == 1 for column in _state_rows.c)),
+)
+
+
+def are_there(tx: Transaction, keys: str, count: int) -> bool:
+    """Whether all `count` watches in `keys`, a JSON array of one-item arrays, are as they were read."""
+    found: int = tx.execute(_still_there, {"keys": keys}).scalar_one()
+    return found == count
+
+
+def replace_states(tx: Transaction, keys: str, states: str) -> None:
+    """Forget the states of pairs (watch_key, series_id) in `keys`, then store the StateRows of `states`."""
+    tx.execute(_drop_states, {"keys": keys})
+    tx.execute(_add_states, {"states": states})
+
+
+# --- for callers ------------------------------------------------------------------------------------
+
+
+class StoredWatch(NamedTuple):
+    """A watch as its user sees it; `stores` and `rule` are JSON texts."""
+
+    watch_key: int
+    watch_id: str
+    item_id: str
+    stores: str | None
+    rule: str
+    created_ms: int
+    item_name: str | None
+
+
+class Newest(NamedTuple):
+    """The newest price of an item in one store and currency."""
+
+    series_id: int
+    store_id: str
+    store_name: str
+    currency: str
+    price_id: int
+    observed_ms: int
+    price: int
+
+
+_stored = select(
+    watches.c.watch_key,
+    watches.c.watch_id,
+    watches.c.item_id,
+    watches.c.stores,
+    watches.c.rule,
+    watches.c.created_ms,
+    items.c.name,
+).select_from(watches.outerjoin(items, items.c.item_id == watches.c.item_id))
+
+
+def find_watch(tx: Transaction, user_id: str, watch_id: str) -> StoredWatch | None:
+    """One watch of a user."""
+    query = _stored.where(watches.c.user_id == user_id, watches.c.watch_id == watch_id)
+    found = tx.execute(query).one_or_none()
+    return None if found is None else StoredWatch._make(found)
+
+
+def list_watches(tx: Transaction, user_id: str, after: str, limit: int) -> Sequence[StoredWatch]:
+    """The user's watches whose ids come after `after`, by id."""
+    query = (
+        _stored.where(watches.c.user_id == user_id, watches.c.watch_id > after)
+        .order_by(watches.c.watch_id)
+        .limit(limit)
+    )
+    return [StoredWatch._make(row) for row in tx.execute(query)]
+
+
+def delete_watch(tx: Transaction, user_id: str, watch_id: str) -> bool:
+    """Forget a watch and its states; False when there is none."""
+    gone = delete(watches).where(watches.c.user_id == user_id, watches.c.watch_id == watch_id)
+    return tx.execute(gone).rowcount == 1
+
+
+def put_watch(
+    tx: Transaction, user_id: str, watch_id: str, spec: WatchSpec, states: Sequence[StateRow]
+) -> int:
+    """Set a watch anew, in the place of one of that name: prices stored from now on concern it.
+
+    `states` are the series in which it starts as fired, whatever their `watch_key`. Gives its own.
+    """
+    delete_watch(tx, user_id, watch_id)
+    values = {
+        "user_id": user_id,
+        "watch_id": watch_id,
+        "item_id": spec.item_id,
+        "stores": encode_stores(spec.stores),
+        "rule": encode_rule(spec.rule),
+        "measure": spec.rule.measure,
+        "rule_limit": spec.rule.limit,
+        "since_price_id": last_price_id(tx, lock=True),
+        "created_ms": tx.now_ms,
+    }
+    key: int = tx.execute(insert(watches).values(values).returning(watches.c.watch_key)).scalar_one()
+    if states:
+        tx.execute(insert(watch_states), [state._replace(watch_key=key)._asdict() for state in states])
+    return key
+
+
+_newest_of_series = (
+    select(prices.c.price_id)
+    .where(prices.c.series_id == price_series.c.series_id)
+    .order_by(prices.c.observed_ms.desc(), prices.c.price_id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_newest_of_item = select(
+    together(
+        price_series.c.series_id,
+        price_series.c.store_id,
+        price_series.c.store_name,
+        price_series.c.currency,
+        prices.c.price_id,
+        prices.c.observed_ms,
+        prices.c.price_in_cents,
+    )
+).join_from(price_series, prices, prices.c.price_id == _newest_of_series)
+
+
+def newest_of_item(tx: Transaction, item_id: str) -> bytes:
+    """The Newest price of an item in each store and currency."""
+    return json_of(tx, _newest_of_item.where(price_series.c.item_id == item_id), {})
+
+
+def has_prices_after(tx: Transaction, item_id: str, price_id: int) -> bool:
+    """Whether any price of the item has a higher number than `price_id`."""
+    later = (
+        select(prices.c.price_id)
+        .join(price_series, price_series.c.series_id == prices.c.series_id)
+        .where(prices.c.price_id > price_id, price_series.c.item_id == item_id)
+    )
+    return bool(tx.execute(select(exists(later))).scalar_one())
