@@ -156,11 +156,12 @@ class DemoConfig(Config):
 def demo_config(folder: DemoFolder) -> Config:
     """Loopback only, with the folder's own database, secret and key."""
     state = folder.state
-    return DemoConfig(
-        listen=f"127.0.0.1:{state.port}",
-        database_url=folder.database_url,
-        jwt_secret=SecretStr(state.jwt_secret),
-        publish_keys=(SecretStr(state.publish_key),),
-        drain_seconds=1,
-        log_level="warning",
-    )
+    settings: dict[str, Any] = {
+        "listen": f"127.0.0.1:{state.port}",
+        "database_url": folder.database_url,
+        "jwt_secret": SecretStr(state.jwt_secret),
+        "publish_keys": (SecretStr(state.publish_key),),
+        "drain_seconds": 1,
+        "log_level": "warning",
+    }
+    return DemoConfig(**settings)

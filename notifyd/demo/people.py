@@ -29,7 +29,7 @@ PEOPLE = (
     Person(
         "ada",
         "Ada",
-        "breakfast: juice, coffee, milk, granola",
+        "juice, coffee, milk and granola",
         {
             "orange-juice": _drop(15, "median_30d"),
             "ground-coffee": _drop(15, "median_30d"),
@@ -40,7 +40,7 @@ PEOPLE = (
     Person(
         "ben",
         "Ben",
-        "pasta night: spaghetti, tomatoes, olive oil, parmesan",
+        "spaghetti, tomatoes, olive oil and parmesan",
         {
             "spaghetti": _target(149),
             "tomatoes": _drop(15, "previous"),
@@ -51,7 +51,7 @@ PEOPLE = (
     Person(
         "chika",
         "Chika",
-        "baking and tea: butter, eggs, chocolate, green tea",
+        "butter, eggs, chocolate and green tea",
         {
             "butter": _drop(15, "median_30d"),
             "eggs": _target(369),

@@ -39,21 +39,24 @@ export const BASELINES = {
   lowest: "its lowest price so far",
 };
 
-const drop = (price, from) => (from > 0 && price < from ? Math.round((1 - price / from) * 100) : 0);
+export const dropPercent = (price, from) => (from > 0 && price < from ? Math.round((1 - price / from) * 100) : 0);
 
-/** How far a deal lies below what it cost before, in whole percent; 0 when that is not known. */
-export const dealDrop = (deal) => drop(deal.best_price_in_cents, deal.old_price_in_cents ?? 0);
+/** What the item cost before, where that was more: the last price or else the baseline; null when unknown. */
+export function priceBefore({ best_price_in_cents: price, old_price_in_cents: old, baseline, baseline_price_in_cents: base }) {
+  if (old > price) return old;
+  return baseline in BASELINES && base > price ? base : null;
+}
 
 /** Why a deal was told: "15 % below its 30-day median $3.49". */
 export function reason(deal) {
   const { best_price_in_cents: price, baseline, baseline_price_in_cents: base, currency } = deal;
   const parts = [];
   if (base !== null && base !== undefined) {
-    if (baseline in BASELINES) parts.push(`${percent(drop(price, base))} below ${BASELINES[baseline]} ${money(base, currency)}`);
+    if (baseline in BASELINES) parts.push(`${percent(dropPercent(price, base))} below ${BASELINES[baseline]} ${money(base, currency)}`);
     else if (price === base) parts.push(`exactly your target of ${money(base, currency)}`);
     else parts.push(`${money(base - price, currency)} under your target of ${money(base, currency)}`);
-  } else if (dealDrop(deal) > 0) {
-    parts.push(`${percent(dealDrop(deal))} below its previous price ${money(deal.old_price_in_cents, currency)}`);
+  } else if (deal.old_price_in_cents > price) {
+    parts.push(`${percent(dropPercent(price, deal.old_price_in_cents))} below its previous price ${money(deal.old_price_in_cents, currency)}`);
   }
   if (deal.rank_in_history === 1 && baseline !== "lowest") parts.push("lowest price seen here");
   return parts.join(" · ");

@@ -1,7 +1,7 @@
 // The list of notifications, drawn from the inbox's changes.
 
 import { $, busy, h } from "./dom.js";
-import { ago, dealDrop, moment, money, percent, reason } from "./format.js";
+import { ago, dropPercent, moment, money, percent, priceBefore, reason } from "./format.js";
 import { isUnread } from "./inbox.js";
 import { failed } from "./toast.js";
 
@@ -11,7 +11,8 @@ const TITLE = "notifyd";
 const when = (iso) => h("time", { datetime: iso, title: moment(iso) }, ago(iso));
 
 function dealView(deal) {
-  const drop = dealDrop(deal);
+  const before = priceBefore(deal);
+  const drop = dropPercent(deal.best_price_in_cents, before);
   const name = deal.url && /^https?:/.test(deal.url)
     ? h("a", { href: deal.url, rel: "noopener noreferrer", target: "_blank" }, deal.item_name)
     : deal.item_name;
@@ -23,9 +24,7 @@ function dealView(deal) {
     h("div", { class: "price" },
       drop > 0 ? h("span", { class: "drop" }, `−${percent(drop)}`) : null,
       h("ins", {}, h("span", { class: "hidden" }, "now "), money(deal.best_price_in_cents, deal.currency)),
-      deal.old_price_in_cents && deal.old_price_in_cents !== deal.best_price_in_cents
-        ? h("del", {}, h("span", { class: "hidden" }, "before "), money(deal.old_price_in_cents, deal.currency))
-        : null));
+      before ? h("del", {}, h("span", { class: "hidden" }, "before "), money(before, deal.currency)) : null));
 }
 
 const textView = (title, text, kind) => h("div", { class: `text ${kind}` }, h("h3", {}, title), h("p", {}, text));
@@ -74,7 +73,7 @@ export class NotificationList {
     for (const item of changed) this.#redraw(item);
     for (const item of gone) this.#views.get(item.data.notification_id)?.remove();
     const { unread, size, complete } = this.#inbox;
-    $("unread").textContent = unread ? `${unread} unread` : size ? "all read" : "";
+    $("unread").replaceChildren(...(unread ? [String(unread), h("span", {}, " unread")] : size ? ["all read"] : []));
     $("unread").classList.toggle("none", unread === 0);
     $("mark-all").disabled = unread === 0;
     $("empty").hidden = size > 0;
