@@ -1,0 +1,18 @@
+"""A Python client: one user's messages, each log entry once, whatever happens to the connection.
+
+    async with open_client("https://notify.example", token) as client:
+        async for message in client:
+            ...
+
+`policy` decides when to come back and what was already seen (pure), `dial` opens byte streams,
+`conversation` is one connection, `core` the client over all of them, `opening` its nursery. Imports only
+messages and errors, so it can be used without the server.
+"""
+
+from __future__ import annotations
+
+from notifyd.client.core import Client, Status
+from notifyd.client.opening import open_client
+from notifyd.client.policy import ServerRefused
+
+__all__ = ["Client", "ServerRefused", "Status", "open_client"]
