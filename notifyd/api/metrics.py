@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: Prometheus text exposition format, version 0.0.4.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -30,8 +31,8 @@ class Metrics:
         )
 
     def answered(self, method: str, route: str, status: int) -> None:
-        """Count one answer; `route` is the pattern, so that ids in a path make no new series."""
-        self._requests.labels(method, route, str(status)).inc()
+        """Count one answer; `route` is the pattern, so that nothing a client invents makes a new series."""
+        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
 
     def render(self, statistics: Mapping[str, Any]) -> bytes:
         """Everything in Prometheus' text format."""
@@ -52,6 +53,8 @@ class _Gauges(Collector):
 def _numbers(prefix: str, statistics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for key, value in statistics.items():
         name = f"{prefix}_{_NOT_IN_NAMES.sub('_', key)}"
+        if isinstance(value, list):
+            value = {str(index): each for index, each in enumerate(value)}
         if isinstance(value, dict):
             yield from _numbers(name, value)
         elif isinstance(value, bool | int | float):

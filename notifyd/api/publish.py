@@ -25,6 +25,8 @@ bp = Blueprint("publish", __name__)
 MAX_BATCH = 1000
 #: Rows that one request may write: a few tens of milliseconds of one transaction.
 MAX_ADDRESSEES = 10_000
+#: Levels of `data`: what one parser reads easily can be too deep for the next.
+MAX_DEPTH = 32
 #: Seconds; ten years is as good as never.
 MAX_EXPIRES_IN_S = 10 * 366 * 86_400.0
 
@@ -72,7 +74,7 @@ async def publish() -> Response:
 async def _publish_one(publisher: str, body: bytes, key: str | None) -> Response:
     if len(body) > MAX_BODY:
         raise TooLarge(f"At most {MAX_BODY} bytes are accepted for one notification")
-    publication = _publication(decode(_one_decoder, body), publisher, key)
+    publication = _publication(body, publisher, key)
     receipt = await parts().inbox.append(publication)
     return answer(_told(parts(), publication, receipt), 200 if receipt.repeated else 201)
 
@@ -94,20 +96,35 @@ async def _publish_many(publisher: str, body: bytes) -> Response:
 def _try_publication(text: msgspec.Raw, publisher: str, index: int) -> Publication | HttpError:
     root = f"$.notifications[{index}]"
     try:
-        return _publication(decode(_one_decoder, text, root), publisher, None, root)
+        return _publication(text, publisher, root=root)
     except HttpError as fault:
         return fault
 
 
-def _publication(one: _One, publisher: str, header_key: str | None, root: str = "$") -> Publication:
+def _publication(
+    text: bytes | msgspec.Raw, publisher: str, header_key: str | None = None, root: str = "$"
+) -> Publication:
+    one = decode(_one_decoder, text, root)
+    if bytes(text).count(b"{") + bytes(text).count(b"[") > MAX_DEPTH and _deeper(one.data, MAX_DEPTH):
+        raise Unprocessable(f"At most {MAX_DEPTH} levels of objects and lists", path=f"{root}.data")
+    key = _key(one, header_key, root)
     return Publication(
         draft=Draft(one.type, one.data),
         user_ids=_addressees(one, root),
         publisher=publisher,
         expires_in_s=one.expires_in_s,
-        idempotency_key=_key(one, header_key, root),
-        body_hash=_hash(one),
+        idempotency_key=key,
+        body_hash=b"" if key is None else _hash(one),
     )
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether `value` is nested more than `levels` deep."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return levels == 0 or any(_deeper(inner, levels - 1) for inner in value)
 
 
 def _addressees(one: _One, root: str) -> tuple[str, ...] | None:
