@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from notifyd.config import Config
 from notifyd.errors import ConfigError
@@ -140,6 +141,8 @@ def free_port(preferred: int) -> int:
 
 class DemoConfig(Config):
     """The demo's settings: neither notifyd.toml nor the environment changes them."""
+
+    model_config = SettingsConfigDict(toml_file=None)
 
     @classmethod
     def settings_customise_sources(

@@ -10,6 +10,7 @@ const TYPED_MS = 250;
 export class Watches {
   #account;
   #items = new Map();
+  #offers = new Map(); // item_id → its cheapest offer now
   #typing = 0;
 
   constructor(account) {
@@ -20,7 +21,7 @@ export class Watches {
       busy(event.submitter ?? form, () => this.#add(new FormData(form)), failed);
     };
     for (const choice of form.querySelectorAll("input[name=rule]")) choice.onchange = () => this.#ruleChosen();
-    $("item").onchange = () => this.#suggest();
+    $("item").onchange = () => this.#suggest().catch(failed);
     $("item-search").oninput = () => {
       clearTimeout(this.#typing);
       this.#typing = setTimeout(() => this.#loadItems().catch(failed), TYPED_MS);
@@ -41,7 +42,7 @@ export class Watches {
     $("item").replaceChildren(...items.map((item) => h("option", { value: item.item_id }, item.item_name)));
     $("watch-form").hidden = !words && items.length === 0;
     $("no-items").hidden = !$("watch-form").hidden;
-    this.#suggest();
+    await this.#suggest();
   }
 
   async #loadWatches() {
@@ -67,7 +68,7 @@ export class Watches {
   }
 
   #currencyOf(itemId) {
-    return this.#items.get(itemId)?.currency ?? "USD";
+    return this.#offers.get(itemId)?.currency ?? "USD";
   }
 
   async #remove(id, name) {
@@ -92,8 +93,9 @@ export class Watches {
     if (fields.get("rule") === "percent_drop") {
       return { type: "percent_drop", percent: Number(fields.get("percent")), baseline: fields.get("baseline"), ...demo };
     }
-    const cents = Math.round(Number(fields.get("target")) * minorUnits(this.#currencyOf(fields.get("item"))));
-    return { type: "target_price", price_in_cents: cents, ...demo };
+    const currency = this.#currencyOf(fields.get("item"));
+    const cents = Math.round(Number(fields.get("target")) * minorUnits(currency));
+    return { type: "target_price", price_in_cents: cents, currency, ...demo };
   }
 
   #ruleChosen() {
@@ -105,16 +107,20 @@ export class Watches {
     $("target").required = chosen === "target_price";
   }
 
-  /** The item's last price, as a starting point for a target. */
-  #suggest() {
-    const currency = this.#currencyOf($("item").value);
-    $("target-unit").textContent = currency;
-    const price = this.#items.get($("item").value)?.price_in_cents;
-    $("target-hint").textContent = price ? `last seen at ${money(price, currency)}` : "";
+  /** What the chosen item costs now, as a starting point. */
+  async #suggest() {
+    const itemId = $("item").value;
+    if (!itemId) return;
+    const { prices } = await this.#account.call(`/v1/items/${encodeURIComponent(itemId)}/prices?limit=60`);
+    const newest = new Map(prices.toReversed().map((price) => [`${price.store_id}/${price.currency}`, price]));
+    const [offer] = [...newest.values()].sort((a, b) => a.price_in_cents - b.price_in_cents);
+    if (offer) this.#offers.set(itemId, offer);
+    if ($("item").value !== itemId) return;
+    $("item-hint").textContent = offer
+      ? `Now from ${money(offer.price_in_cents, offer.currency)} at ${offer.store_name}` : "";
+    $("target-unit").textContent = this.#currencyOf(itemId);
   }
 }
 
-const metWords = (watch) => {
-  const count = watch?.met?.length ?? watch?.already_met?.length ?? 0;
-  return count > 0 || watch?.met === true || watch?.already_met === true ? " Its condition is met already." : "";
-};
+const metWords = ({ already_met: met, met_by: offers }) =>
+  met ? ` It is met already: ${money(offers[0].price_in_cents, offers[0].currency)} at ${offers[0].store_name}.` : "";
