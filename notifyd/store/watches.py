@@ -273,10 +273,11 @@ def put_watch(
     return key
 
 
+_own = prices.alias("own")
 _newest_of_series = (
-    select(prices.c.price_id)
-    .where(prices.c.series_id == price_series.c.series_id)
-    .order_by(prices.c.observed_ms.desc(), prices.c.price_id.desc())
+    select(_own.c.price_id)
+    .where(_own.c.series_id == price_series.c.series_id)
+    .order_by(_own.c.observed_ms.desc(), _own.c.price_id.desc())
     .limit(1)
     .scalar_subquery()
 )

@@ -1,0 +1,126 @@
+"""`/v1/watches`: what a user wants to be told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from quart import Blueprint, Response
+
+from notifyd.api import guard
+from notifyd.api.bodies import MAX_BODY, answer, no_content, read_body, read_query
+from notifyd.api.parts import parts
+from notifyd.api.problems import invalid
+from notifyd.errors import BadRequest, NotFound, Unprocessable
+from notifyd.messages import Id, iso
+from notifyd.store import watches
+from notifyd.store.watch_rules import decode_watch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from notifyd.store.watch_rules import WatchSpec
+    from notifyd.store.watches import Newest, StoredWatch
+
+    #: (user_id, watch_id, spec) → the watch as stored, whether it is new, the newest prices that meet it.
+    SetWatch = Callable[[str, str, WatchSpec], Awaitable[tuple[StoredWatch, bool, Sequence[Newest]]]]
+
+MAX_LIMIT = 1000
+
+
+class _Query(Struct, frozen=True):
+    user_id: Id | None = None
+
+
+class _ListQuery(Struct, frozen=True):
+    user_id: Id | None = None
+    after: str = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = MAX_LIMIT
+
+
+def watches_blueprint(set_watch: SetWatch) -> Blueprint:
+    """The routes; `set_watch` belongs to the checker, which knows what a rule already meets."""
+    bp = Blueprint("watches", __name__)
+
+    @bp.get("/v1/watches")
+    async def list_watches() -> Response:
+        """The user's watches by id; `after` is the last id of the page before."""
+        query = read_query(_ListQuery)
+        user_id = guard.subject(query.user_id)
+        found = await parts().store.read(
+            lambda tx: watches.list_watches(tx, user_id, query.after, query.limit)
+        )
+        return answer({"watches": [_told(watch) for watch in found]})
+
+    @bp.get("/v1/watches/<watch_id>")
+    async def get_watch(watch_id: str) -> Response:
+        """One of the user's watches."""
+        user_id = guard.subject(read_query(_Query).user_id)
+        found = await parts().store.read(lambda tx: watches.find_watch(tx, user_id, watch_id))
+        if found is None:
+            raise _unknown(watch_id)
+        return answer(_told(found))
+
+    @bp.put("/v1/watches/<watch_id>")
+    async def put_watch(watch_id: str) -> Response:
+        """Set a watch and say which prices meet it already: it is silent about those."""
+        user_id = guard.subject(read_query(_Query).user_id)
+        _check_id(watch_id)
+        spec = _decode(await read_body(limit=MAX_BODY))
+        watch, created, met_by = await set_watch(user_id, watch_id, spec)
+        told = _told(watch) | {"already_met": bool(met_by), "met_by": [_met(price) for price in met_by]}
+        return answer(told, 201 if created else 200)
+
+    @bp.delete("/v1/watches/<watch_id>")
+    async def delete_watch(watch_id: str) -> Response:
+        """Stop watching."""
+        user_id = guard.subject(read_query(_Query).user_id)
+        if not await parts().store.write(lambda tx: watches.delete_watch(tx, user_id, watch_id)):
+            raise _unknown(watch_id)
+        return no_content()
+
+    return bp
+
+
+def _unknown(watch_id: str) -> NotFound:
+    return NotFound(f"This user has no watch {watch_id[:128]!r}")
+
+
+def _check_id(watch_id: str) -> None:
+    try:
+        msgspec.convert(watch_id, Id)
+    except msgspec.ValidationError as fault:
+        raise Unprocessable(f"watch_id: {fault}") from None
+    if not watch_id.isprintable():
+        raise Unprocessable("watch_id: only printable characters")
+
+
+def _decode(body: bytes) -> WatchSpec:
+    try:
+        return decode_watch(body)
+    except msgspec.ValidationError as fault:
+        raise invalid(fault) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
+        raise BadRequest(f"The body is not JSON that can be read: {fault}") from None
+
+
+def _told(watch: StoredWatch) -> dict[str, Any]:
+    return {
+        "watch_id": watch.watch_id,
+        "item_id": watch.item_id,
+        "item_name": watch.item_name,
+        "stores": None if watch.stores is None else msgspec.Raw(watch.stores.encode()),
+        "rule": msgspec.Raw(watch.rule.encode()),
+        "created_at": iso(watch.created_ms),
+    }
+
+
+def _met(price: Newest) -> dict[str, Any]:
+    return {
+        "store_id": msgspec.Raw(price.store_id.encode()),
+        "store_name": price.store_name,
+        "currency": price.currency,
+        "price_in_cents": price.price,
+        "observed_at": iso(price.observed_ms),
+    }
