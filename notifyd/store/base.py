@@ -7,12 +7,13 @@ the schema (`store/log.py`, `store/users.py`, `store/prices.py`, …) and takes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from sqlalchemy import CursorResult
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import CursorResult, Table
     from sqlalchemy.sql import Executable
 
 T = TypeVar("T")
@@ -46,12 +47,14 @@ class LogPage:
     """Entries of one user and of everyone in `(after, head]`, oldest first, read in one snapshot.
 
     `complete` says that nothing more lies between the last entry and `head`, so a reader may move its
-    position to `head`; otherwise to the last entry's seq.
+    position to `head`; otherwise to the last entry's seq. `trimmed` says that entries after `after` were
+    deleted since the reader began, so that continuity is lost and the reader must say so.
     """
 
     entries: Sequence[Entry]
     head: int
     complete: bool
+    trimmed: bool = False
 
 
 class Transaction(Protocol):
@@ -64,8 +67,18 @@ class Transaction(Protocol):
 
     def execute(
         self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
-    ) -> CursorResult[Any]:
+    ) -> CursorResult[*tuple[Any, ...]]:
         """Run one statement, with many rows when `parameters` is a sequence (executemany)."""
+        ...
+
+    def insert_rows(
+        self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
+    ) -> None:
+        """Insert rows, each the values of `columns`, in as few steps of the database as it allows.
+
+        `conflict` is an ON CONFLICT clause. Beside a busy loop this is many times faster than executemany,
+        whose every row takes the GIL anew.
+        """
         ...
 
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from notifyd.errors import ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,5 +36,11 @@ def newest_revision() -> str | None:
 
 
 def migrate(connection: Connection) -> None:
-    """Run what is missing, inside the transaction that the caller has open on `connection`."""
-    command.upgrade(alembic_config(connection), "head")
+    """Run what is missing, inside the transaction that the caller has open on `connection`.
+
+    Raises ConfigError for a database that newer code has made.
+    """
+    try:
+        command.upgrade(alembic_config(connection), "head")
+    except CommandError as error:
+        raise ConfigError(f"database_url: this notifyd is older than the database: {error}") from None

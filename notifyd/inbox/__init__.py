@@ -1,0 +1,26 @@
+"""The inbox: everything that is written to the log, and how a user reads it back.
+
+records.py   what goes in and what comes out
+writer.py    the one task that writes: group commit, its deadlines and failures
+group.py     what one group does in its transaction
+marking.py   marks and withdrawals, which are entries too
+reading.py   resuming and listing
+upkeep.py    acknowledgements and appearances once a second; retention
+inbox.py     `Inbox`, the whole of it; `open_inbox`, which owns the writer's task
+
+Imports the store and messages; knows neither the broker nor any transport.
+"""
+
+from notifyd.inbox.inbox import Inbox, open_inbox
+from notifyd.inbox.records import InboxStatistics, Listed, Listing, Publication, Receipt, Resumption
+
+__all__ = [
+    "Inbox",
+    "InboxStatistics",
+    "Listed",
+    "Listing",
+    "Publication",
+    "Receipt",
+    "Resumption",
+    "open_inbox",
+]

@@ -1,0 +1,110 @@
+"""What one group of requests does in its transaction. Runs in the store's thread; touches nothing outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from notifyd.errors import IdempotencyConflict
+from notifyd.inbox.records import Receipt
+from notifyd.store import log
+from notifyd.store.log import Answer, Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from notifyd.store.base import Entry, NewEntry, Transaction
+
+    #: Any other write that joins the group: gives the entries to append, and what its caller gets.
+    Work = Callable[[Transaction], tuple[Sequence[NewEntry], Any]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A publication that was checked and encoded: its rows, and the key it is remembered by."""
+
+    notification_id: str
+    entries: Sequence[NewEntry]
+    key: Key | None
+    body_hash: bytes
+
+
+class Committed(NamedTuple):
+    """What a group has done: what is new in the log, in order, and each request's result or refusal."""
+
+    head: int
+    entries: Sequence[Entry]
+    outcomes: Sequence[Any]
+
+
+class _Placed(NamedTuple):
+    """A publication whose last row is the `last`-th of the group, counted from 1."""
+
+    last: int
+    request: Prepared
+    repeated: bool = False
+
+    def receipt(self, before: int) -> Receipt:
+        return Receipt(before + self.last, self.request.notification_id, self.repeated)
+
+
+def run_group(tx: Transaction, requests: Sequence[Prepared | Work], head: int) -> Committed:
+    """Run the requests in order and append what they give.
+
+    `head` is the newest seq that the caller knows. Entries between it and what the log holds, left by a
+    commit whose outcome was not known, come first among the group's.
+    """
+    group = _Group(tx, _remembered(tx, requests))
+    placed = [group.run(request) for request in requests]
+    rows = len(group.entries)
+    before = log.allocate(tx, rows) - rows if rows else log.head(tx)
+    missed = log.everything_after(tx, head, before) if before > head else []
+    appended = log.append(tx, group.entries, before)
+    group.remember(before)
+    outcomes = [each.receipt(before) if isinstance(each, _Placed) else each for each in placed]
+    return Committed(before + rows, missed + appended, outcomes)
+
+
+def _remembered(tx: Transaction, requests: Sequence[Prepared | Work]) -> dict[Key, Answer]:
+    keys = {request.key for request in requests if isinstance(request, Prepared) and request.key is not None}
+    return log.answers(tx, keys) if keys else {}
+
+
+class _Group:
+    """The rows that requests give, before their seqs are known."""
+
+    def __init__(self, tx: Transaction, known: dict[Key, Answer]) -> None:
+        self._tx = tx
+        self._known = known
+        self._fresh: dict[Key, _Placed] = {}
+        self.entries: list[NewEntry] = []
+
+    def run(self, request: Prepared | Work) -> Any:
+        """What the request's caller gets, or where its rows will stand."""
+        if isinstance(request, Prepared):
+            return self._place(request) if request.key is None else self._place_once(request, request.key)
+        entries, outcome = request(self._tx)
+        self.entries += entries
+        return outcome
+
+    def remember(self, before: int) -> None:
+        answers = {
+            key: Answer(placed.request.body_hash, before + placed.last, placed.request.notification_id)
+            for key, placed in self._fresh.items()
+        }
+        log.remember(self._tx, answers)
+
+    def _place(self, request: Prepared) -> _Placed:
+        self.entries += request.entries
+        return _Placed(len(self.entries), request)
+
+    def _place_once(self, request: Prepared, key: Key) -> _Placed | Receipt | IdempotencyConflict:
+        answer, twin = self._known.get(key), self._fresh.get(key)
+        if answer is None and twin is None:
+            placed = self._fresh[key] = self._place(request)
+            return placed
+        if twin is not None and twin.request.body_hash == request.body_hash:
+            return twin._replace(repeated=True)
+        if answer is not None and answer.body_hash == request.body_hash:
+            return Receipt(answer.seq, answer.notification_id, repeated=True)
+        return IdempotencyConflict("this Idempotency-Key came before, with another body")

@@ -1,0 +1,318 @@
+"""`Inbox`: the log as the rest of notifyd uses it."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Never, TypeVar
+
+import msgspec
+import trio
+
+from notifyd.errors import BadRequest, HttpError, Unprocessable
+from notifyd.inbox import marking, reading
+from notifyd.inbox.group import Prepared
+from notifyd.inbox.reading import Question
+from notifyd.inbox.records import InboxStatistics, Listing, Receipt, Resumption
+from notifyd.inbox.upkeep import Acks, Retention
+from notifyd.inbox.writer import Writer
+from notifyd.messages import prepare
+from notifyd.store import log, users
+from notifyd.store.base import NewEntry
+from notifyd.store.log import Key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from notifyd.inbox.records import Publication
+    from notifyd.inbox.writer import OnCommit
+    from notifyd.messages import MarkState, State
+    from notifyd.store.base import Entry, LogPage, Store, Transaction
+
+T = TypeVar("T")
+
+#: What one read of a reader that catches up fetches at most.
+PAGE_BYTES = 256 * 1024
+PAGE_ROWS = 500
+#: Seconds that stopping waits for what is already in the queue.
+DRAIN_S = 5.0
+#: Rows encoded between two checkpoints, so that a large request does not stall the loop.
+SLICE_ROWS = 50
+
+
+class Inbox:
+    """The log: append, mark, read. Made by `open_inbox`, which owns the task that writes.
+
+    Every write goes through that task; while one transaction syncs, what comes meanwhile gathers for the
+    next. All writing methods raise `Unavailable` (nothing was written), `OutcomeUnknown` (perhaps it was),
+    or `DiskFull`, and answer within 5 seconds. Cancellation: a write that was asked for is still done.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        head: int,
+        *,
+        clock: Callable[[], int],
+        on_commit: OnCommit,
+        retention_ms: int,
+        max_rows_per_user: int,
+        queue_size: int,
+    ) -> None:
+        self.epoch = store.epoch
+        #: Called after each commit with its entries in the order of seq and the notification_ids that they
+        #: withdraw; synchronous, in the writer's task, before anybody is answered. It must not raise.
+        self.on_commit = on_commit
+        self._store = store
+        self._clock = clock
+        self._queue_size = queue_size
+        self._writer = Writer(store, head, self._committed, queue_size)
+        self._acks = Acks(self._writer.submit, clock)
+        self._retention = Retention(
+            store, self._writer.submit, clock, retention_ms=retention_ms, max_rows=max_rows_per_user
+        )
+
+    @property
+    def head(self) -> int:
+        """The last committed seq; `on_commit` has been called for it."""
+        return self._writer.head
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    async def append(self, publication: Publication) -> Receipt:
+        """Store one publication durably, for each of its users. Raises Unprocessable, IdempotencyConflict."""
+        prepared = await self._prepare(publication)
+        receipt: Receipt = await self._writer.submit(prepared)
+        return receipt
+
+    async def append_many(self, publications: Iterable[Publication]) -> list[Receipt | HttpError]:
+        """Store many, each succeeding or failing alone; what they get, in their order."""
+        requests = [await self._enqueue(publication) for publication in publications]
+        return [
+            request if isinstance(request, HttpError) else await _settled(self._writer.result(request))
+            for request in requests
+        ]
+
+    async def work(self, fn: Callable[[Transaction], tuple[Sequence[NewEntry], T]]) -> T:
+        """Run `fn` in a writing transaction and append the entries that it gives; all of it or nothing.
+
+        `fn` runs in a thread, beside others in one transaction, and perhaps twice: when the group fails, it
+        is rolled back and each member runs alone. Raises what `fn` raises.
+        """
+        result: T = await self._writer.submit(fn)
+        return result
+
+    async def mark(
+        self,
+        user_id: str,
+        state: MarkState,
+        *,
+        notification_ids: Sequence[str] | None = None,
+        up_to: int | None = None,
+    ) -> None:
+        """Raise the state of the named notifications, or of all up to a seq; tell the user's connections.
+
+        A state never falls. Raises NotFound, with nothing changed, when an id is not this user's.
+        """
+        if (notification_ids is None) == (up_to is None):
+            raise Unprocessable("give either notification_ids or up_to")
+        newcomer = self._appeared(user_id)
+        if notification_ids is not None:
+            work = marking.mark_each(user_id, state, notification_ids, newcomer=newcomer)
+        else:
+            assert up_to is not None
+            work = marking.mark_up_to(user_id, state, up_to, epoch=self.epoch, newcomer=newcomer)
+        await self._writer.submit(work)
+
+    async def withdraw(self, notification_id: str) -> None:
+        """Take a notification back from everybody who has it. Raises NotFound."""
+        await self._writer.submit(marking.withdraw(notification_id))
+
+    def ack(self, user_id: str, connection_id: str, seq: int) -> None:
+        """Note that a connection has received everything up to `seq`; written within about a second."""
+        self._acks.ack(user_id, connection_id, min(seq, self.head))
+
+    def appeared(self, user_id: str) -> None:
+        """Note that this user is here: announcements until now are not news to a newcomer."""
+        self._appeared(user_id)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    async def resume(self, user_id: str, cursor: str | None, *, window_floor: int) -> Resumption:
+        """Where a stream of this user starts. Raises Unavailable.
+
+        Everything after `window_floor` is in memory: a cursor from there on needs no look at the store.
+        """
+        self._appeared(user_id)
+        proven = reading.prove(cursor, self.epoch, self.head)
+        if isinstance(proven, str):
+            return Resumption(self.head, recovered=False, reason=proven)
+        if proven.seq < window_floor:
+            floor = await self._store.read(partial(users.floor, user_id=user_id))
+            if proven.seq < floor:
+                return Resumption(self.head, recovered=False, reason="trimmed")
+        return Resumption(proven.seq, recovered=True, reason=None)
+
+    async def page(
+        self, user_id: str, after: int, *, limit_bytes: int = PAGE_BYTES, limit_rows: int = PAGE_ROWS
+    ) -> LogPage:
+        """What the user is to be sent after a seq, as it was written; for catching up. Raises Unavailable."""
+        return await self._store.read(
+            partial(log.page, user_id=user_id, after=after, limit_rows=limit_rows, limit_bytes=limit_bytes)
+        )
+
+    async def list(
+        self, user_id: str, *, since: str | None, before: str | None, limit: int, state: State | None
+    ) -> Listing:
+        """A page of the user's notifications in their current state. Raises Unavailable, BadRequest.
+
+        `since` goes forward from a cursor, `before` backward; without either it is the newest, newest first.
+        """
+        if since is not None and before is not None:
+            raise BadRequest("since and before exclude each other")
+        newcomer = self._appeared(user_id)
+        asked = Question(user_id, self.epoch, newcomer, since, before, limit, state)
+        return await self._store.read(partial(reading.answer, asked=asked))
+
+    async def newest(self, limit_rows: int, limit_bytes: int) -> tuple[Sequence[Entry], int]:
+        """The newest entries, oldest first, to fill a window at start; none above the floor is missing."""
+        return await self._store.read(partial(log.newest, limit_rows=limit_rows, limit_bytes=limit_bytes))
+
+    # --- jobs ---------------------------------------------------------------------------------------
+
+    async def run_acks(self) -> Never:
+        """Write acknowledgements and first appearances once a second, until cancelled."""
+        await self._acks.run()
+
+    async def run_retention(self) -> Never:
+        """Trim the log once a minute, until cancelled."""
+        await self._retention.run()
+
+    def statistics(self) -> InboxStatistics:
+        """Counts since the start."""
+        counts = self._writer.counts
+        return InboxStatistics(
+            head=self.head,
+            queued=self._writer.queued,
+            queue_size=self._queue_size,
+            commits=counts.commits,
+            rows=counts.rows,
+            largest_group=counts.largest_group,
+            last_commit_ms=counts.last_commit_s * 1000,
+            slowest_commit_ms=counts.slowest_commit_s * 1000,
+            run_alone=counts.run_alone,
+            refused=counts.refused,
+            unknown=counts.unknown,
+            failed_groups=counts.failed_groups,
+            pending_acks=len(self._acks),
+            trimmed=self._retention.trimmed,
+        )
+
+    # --- the rest -----------------------------------------------------------------------------------
+
+    def _appeared(self, user_id: str) -> int:
+        return self._acks.appeared(user_id, self.head)
+
+    def _committed(self, entries: Sequence[Entry], withdrawn: frozenset[str]) -> None:
+        self._retention.note(entries)
+        self.on_commit(entries, withdrawn)
+
+    async def _enqueue(self, publication: Publication) -> Any:
+        try:
+            return self._writer.enqueue(await self._prepare(publication))
+        except HttpError as error:
+            return error
+
+    async def _prepare(self, publication: Publication) -> Prepared:
+        """Check and encode, with checkpoints between slices. Raises Unprocessable."""
+        notification_id = secrets.token_hex(12)
+        now = self._clock()
+        expires_ms = None
+        if publication.expires_in_s is not None:
+            expires_ms = now + round(publication.expires_in_s * 1000)
+        entries: list[NewEntry] = []
+        for user_id in _addressees(publication):
+            if len(entries) % SLICE_ROWS == SLICE_ROWS - 1:
+                await trio.lowlevel.checkpoint()
+            data = _encode(publication, notification_id, user_id)
+            entries.append(NewEntry(notification_id, user_id, publication.draft.type, data, now, expires_ms))
+        key = publication.idempotency_key
+        return Prepared(
+            notification_id,
+            entries,
+            None if key is None else Key(publication.publisher, key),
+            publication.body_hash,
+        )
+
+    async def _run(self, stopped: trio.CancelScope) -> None:
+        with stopped:
+            await self._writer.run()
+
+    async def _close(self, stopped: trio.CancelScope) -> None:
+        """Write what waits, for at most DRAIN_S seconds, whether or not we are being cancelled."""
+        stopped.deadline = trio.current_time() + DRAIN_S
+        with trio.CancelScope(deadline=stopped.deadline, shield=True):
+            await self._acks.flush()
+        self._writer.close()
+
+
+def _addressees(publication: Publication) -> Sequence[str | None]:
+    if publication.user_ids is None:
+        return (None,)
+    if not publication.user_ids:
+        raise Unprocessable("user_ids is empty")
+    return tuple(dict.fromkeys(publication.user_ids))
+
+
+def _encode(publication: Publication, notification_id: str, user_id: str | None) -> bytes:
+    try:
+        return prepare(publication.draft, notification_id=notification_id, user_id=user_id)
+    except msgspec.ValidationError as error:
+        raise Unprocessable(str(error)) from None
+
+
+async def _settled(result: Any) -> Receipt | HttpError:
+    try:
+        receipt: Receipt = await result
+    except HttpError as error:
+        return error
+    return receipt
+
+
+def _ignore(_entries: Sequence[Entry], _withdrawn: frozenset[str]) -> None:
+    """Nobody listens yet."""
+
+
+@asynccontextmanager
+async def open_inbox(
+    store: Store,
+    *,
+    clock: Callable[[], int],
+    on_commit: OnCommit = _ignore,
+    retention_ms: int,
+    max_rows_per_user: int,
+    queue_size: int = 10_000,
+) -> AsyncIterator[Inbox]:
+    """The inbox, with its writer running. `clock` gives milliseconds since 1970.
+
+    Raises CommitFailed (in a group, and cancelling the body) when the database may have lost what it
+    acknowledged. On the way out it writes what is still in the queue, for at most 5 seconds.
+    """
+    head = await store.read(log.head)
+    inbox = Inbox(
+        store,
+        head,
+        clock=clock,
+        on_commit=on_commit,
+        retention_ms=retention_ms,
+        max_rows_per_user=max_rows_per_user,
+        queue_size=queue_size,
+    )
+    async with trio.open_nursery() as nursery:
+        stopped = trio.CancelScope(shield=True)  # _close gives it its deadline
+        nursery.start_soon(inbox._run, stopped)
+        try:
+            yield inbox
+        finally:
+            await inbox._close(stopped)

@@ -1,0 +1,330 @@
+"""The store over a SQL database: SQLAlchemy Core in worker threads that only wait for the database.
+
+`Database` does the work of one call in the calling thread; `SqlStore` gives it threads and deadlines.
+What is one database's own stands in `store/sqlite.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from notifyd.errors import (
+    CommitFailed,
+    ConfigError,
+    DiskFull,
+    OutcomeUnknown,
+    StatementFailed,
+    StoreError,
+    Unavailable,
+)
+from notifyd.store import sqlite
+from notifyd.store.schema import REVISION, meta
+from notifyd.store.sqlite import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from sqlalchemy import Connection, CursorResult, Dialect, Engine, Table
+    from sqlalchemy.sql import Executable
+
+    from notifyd.store.base import Store, Transaction
+
+T = TypeVar("T")
+
+READERS = 8
+#: Of the deadline, the part that SQLite may spend waiting for another program's lock: the rest is for
+#: rolling back and saying so, so that the answer is "nothing was written" and not "unknown".
+BUSY_PART = 0.9
+#: Rows of one INSERT. Each step of a statement gives the GIL away and must get it back, which beside a busy
+#: loop takes up to sys.getswitchinterval(): 1,000 rows took 3.2 s one by one, 32-60 ms in such chunks.
+MOST_ROWS = 256
+
+
+@cache
+def insert_sql(dialect: Dialect, table: Table, columns: tuple[str, ...], rows: int, conflict: str) -> str:
+    """The text of one INSERT of many rows; `conflict` is its ON CONFLICT clause, alike on both databases."""
+    quote = dialect.identifier_preparer.quote
+    mark = "?" if dialect.paramstyle == "qmark" else "%s"
+    group = f"({', '.join([mark] * len(columns))})"
+    names = ", ".join(quote(name) for name in columns)
+    values = ", ".join([group] * rows)
+    return f"INSERT INTO {quote(table.name)} ({names}) VALUES {values} {conflict}".rstrip()
+
+
+class SqlTransaction:
+    """What `store.base.Transaction` promises, over one connection."""
+
+    __slots__ = ("connection", "now_ms")
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self.connection = connection
+        self.now_ms = now_ms
+
+    def execute(
+        self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
+    ) -> CursorResult[*tuple[Any, ...]]:
+        return self.connection.execute(statement, parameters)
+
+    def insert_rows(
+        self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
+    ) -> None:
+        start, size = 0, MOST_ROWS
+        while start < len(rows):
+            while size > len(rows) - start:  # powers of two, so that few different statements are prepared
+                size //= 2
+            sql = insert_sql(self.connection.dialect, table, columns, size, conflict)
+            values = tuple(value for row in rows[start : start + size] for value in row)
+            self.connection.exec_driver_sql(sql, values)
+            start += size
+
+
+@dataclass
+class Call:
+    """One call on its way through a thread; `connection` is set while it holds one."""
+
+    now_ms: int
+    connection: Connection | None = None
+
+
+class Database:
+    """The connections, and each call's transaction with its errors translated. Blocking."""
+
+    def __init__(self, writer: Engine, reader: Engine) -> None:
+        self._writer_engine = writer
+        self._reader_engine = reader
+        self._writer: Connection | None = None
+        self._readers: list[Connection] = []
+        self._failed: CommitFailed | None = None
+
+    def write(self, work: Callable[[Transaction], T], call: Call) -> T:
+        """`Store.write` in this thread, without its deadline."""
+        if self._failed is not None:
+            raise CommitFailed(self._failed.detail)
+        connection = call.connection = self._open_writer()
+        try:
+            with self._translated(connection):
+                connection.begin()
+                result = work(SqlTransaction(connection, call.now_ms))
+            self._commit(connection)
+        finally:
+            call.connection = None
+        return result
+
+    def read(self, work: Callable[[Transaction], T], call: Call) -> T:
+        """`Store.read` in this thread, without its deadline."""
+        connection = call.connection = self._open_reader()
+        try:
+            with self._translated(connection):
+                connection.begin()
+                result = work(SqlTransaction(connection, call.now_ms))
+                connection.rollback()
+        finally:
+            call.connection = None
+            if not connection.closed:
+                self._readers.append(connection)
+        return result
+
+    def interrupt(self, call: Call) -> None:
+        """Make the call fail soon, from another thread. What already syncs its COMMIT goes on."""
+        connection = call.connection
+        if connection is not None and not connection.closed:
+            sqlite.interrupt(connection)
+
+    def close(self) -> None:
+        """Close every connection. No call may be under way."""
+        for connection in [*self._readers, self._writer]:  # the writer last: it checkpoints
+            if connection is not None:
+                connection.close()
+        self._readers.clear()
+        self._writer = None
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+
+    def _open_writer(self) -> Connection:
+        if self._writer is None or self._writer.closed:
+            self._writer = _connect(self._writer_engine)
+        return self._writer
+
+    def _open_reader(self) -> Connection:
+        try:
+            return self._readers.pop()
+        except IndexError:
+            return _connect(self._reader_engine)
+
+    @contextmanager
+    def _translated(self, connection: Connection) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            _roll_back(connection)
+            raise _error_of(error) from error
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.commit()
+        except DBAPIError as error:
+            _roll_back(connection)
+            if sqlite.fault_of(error) is Fault.FULL:
+                raise DiskFull from error
+            if sqlite.is_interrupt(error):  # by our own deadline, before anything was written
+                raise Unavailable from error
+            self._failed = CommitFailed(str(error.orig))
+            raise CommitFailed(str(error.orig)) from error
+
+
+def _connect(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except DBAPIError as error:
+        raise _error_of(error) from error
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.rollback()
+    except DBAPIError:  # this connection is of no more use; SQLite rolls back when it is closed
+        connection.invalidate()
+        connection.close()
+
+
+def _error_of(error: DBAPIError) -> StoreError:
+    match sqlite.fault_of(error):
+        case Fault.FULL:
+            return DiskFull()
+        case Fault.STATEMENT:
+            return StatementFailed(f"the database refused it: {error.orig}")
+        case Fault.BUSY | Fault.BROKEN:
+            return Unavailable(f"the database cannot take it now: {error.orig}")
+
+
+class _Deadline:
+    """A limiter for trio.to_thread that starts a cancel scope's clock when the thread does."""
+
+    def __init__(self, limiter: trio.CapacityLimiter, scope: trio.CancelScope, seconds: float) -> None:
+        self._limiter = limiter
+        self._scope = scope
+        self._seconds = seconds
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self._limiter.acquire_on_behalf_of(borrower)
+        self._scope.deadline = trio.current_time() + self._seconds
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._limiter.release_on_behalf_of(borrower)
+
+
+class SqlStore:
+    """`store.base.Store` by threads: one for the writer, eight for readers."""
+
+    def __init__(
+        self, database: Database, *, epoch: str, clock: Callable[[], int], deadline_s: float
+    ) -> None:
+        self.epoch = epoch
+        self._database = database
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._writer = trio.CapacityLimiter(1)
+        self._readers = trio.CapacityLimiter(READERS)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        return await self._call(self._readers, self._database.read, work, Unavailable)
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        return await self._call(self._writer, self._database.write, work, OutcomeUnknown)
+
+    async def _call(
+        self,
+        limiter: trio.CapacityLimiter,
+        run: Callable[[Callable[[Transaction], T], Call], T],
+        work: Callable[[Transaction], T],
+        late: type[StoreError],
+    ) -> T:
+        call = Call(self._clock())
+        with trio.CancelScope() as scope:
+            slot: Any = _Deadline(limiter, scope, self._deadline_s)
+            return await trio.to_thread.run_sync(run, work, call, limiter=slot, abandon_on_cancel=True)
+        self._database.interrupt(call)
+        raise late(f"the database has not answered in {self._deadline_s:g} s")
+
+    async def idle(self) -> None:
+        """Return when no thread is at work for this store."""
+        for limiter in (self._writer, self._readers):
+            borrowers = [object() for _ in range(int(limiter.total_tokens))]
+            for borrower in borrowers:
+                await limiter.acquire_on_behalf_of(borrower)
+            for borrower in borrowers:
+                limiter.release_on_behalf_of(borrower)
+
+
+@asynccontextmanager
+async def open_store(url: str, *, clock: Callable[[], int], deadline_s: float = 5.0) -> AsyncIterator[Store]:
+    """Lock the database for this process, bring its tables up to date and serve calls until the end.
+
+    `clock` gives milliseconds since 1970; a call that takes a thread longer than `deadline_s` seconds is
+    given up. Raises ConfigError for a database that cannot be used. On the way out it waits `deadline_s` for
+    calls under way.
+    """
+    with open_database(url, busy_s=deadline_s * BUSY_PART) as database:
+        epoch = await trio.to_thread.run_sync(prepare, database, clock())
+        store = SqlStore(database, epoch=epoch, clock=clock, deadline_s=deadline_s)
+        try:
+            yield store
+        finally:
+            with trio.move_on_after(deadline_s, shield=True):
+                await store.idle()
+
+
+@contextmanager
+def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
+    """The locked database and its connections, before `prepare`. Raises ConfigError."""
+    path = sqlite.database_file(url)
+    sqlite.check_version()
+    with sqlite.lock_file(path):
+        database = Database(
+            sqlite.open_engine(path, busy_s=busy_s, writer=True),
+            sqlite.open_engine(path, busy_s=busy_s, writer=False),
+        )
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def prepare(database: Database, now_ms: int) -> str:
+    """Bring the tables up to date and give the epoch, drawing one for a new database. Raises ConfigError."""
+    try:
+        return database.write(_bring_up, Call(now_ms))
+    except StoreError as error:
+        raise ConfigError(f"database_url: {error.detail}") from error
+
+
+def _bring_up(tx: Transaction) -> str:
+    assert isinstance(tx, SqlTransaction)
+    if _revision(tx.connection) != REVISION:
+        from notifyd.store.migrations import migrate  # alembic takes a third of a second to import
+
+        migrate(tx.connection)
+    epoch: str | None = tx.execute(select(meta.c.epoch)).scalar()
+    if epoch is None:
+        epoch = secrets.token_hex(8)
+        first = {"id": 1, "epoch": epoch, "head": 0, "broadcast_floor": 0, "created_ms": tx.now_ms}
+        tx.execute(insert(meta), first | {"checker_cursor": 0})
+    return epoch
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
