@@ -46,14 +46,21 @@ class NotReady(Unavailable):
     slug, title = "not-ready", "The server is not ready"
 
 
-def problem(error: HttpError) -> dict[str, Any]:
-    """The members of the problem document of `error` (RFC 9457 section 3.1)."""
+def problem(error: HttpError, root: str = "$") -> dict[str, Any]:
+    """The members of the problem document of `error` (RFC 9457 section 3.1).
+
+    A validation error that names its place in the text gets it as `path`, below `root` in the body.
+    """
+    detail, extra = error.detail, error.extra
+    if isinstance(error, Unprocessable) and _PLACE in detail:
+        detail, path = _place(detail, root)
+        extra = extra | {"path": path}
     return {
         "type": TYPE_PREFIX + error.slug,
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
-        **error.extra,
+        "detail": detail,
+        **extra,
     }
 
 
@@ -64,8 +71,17 @@ def problem_response(error: HttpError, headers: dict[str, str] | None = None) ->
 
 def invalid(fault: msgspec.ValidationError, root: str = "$") -> Unprocessable:
     """A 422 that names the place of the fault below `root` in the body."""
-    detail, _, place = str(fault).partition(" - at `")
-    return Unprocessable(detail, path=root + place.removesuffix("`").removeprefix("$"))
+    detail, path = _place(str(fault), root)
+    return Unprocessable(detail, path=path)
+
+
+#: How msgspec says where a fault is: "Expected `str`, got `int` - at `$.data.message`".
+_PLACE = " - at `"
+
+
+def _place(text: str, root: str) -> tuple[str, str]:
+    detail, _, place = text.partition(_PLACE)
+    return detail, root + place.removesuffix("`").removeprefix("$")
 
 
 def install(app: Quart) -> None:

@@ -87,16 +87,19 @@ async def _publish_many(publisher: str, body: bytes) -> Response:
         raise Unprocessable(f"At most {MAX_ADDRESSEES} addressees in one request", path="$.notifications")
     outcomes = iter(await parts().inbox.append_many(publications) if publications else [])
     results = [
-        problem(each) if isinstance(each, HttpError) else _result(parts(), each, next(outcomes))
-        for each in wanted
+        problem(each) if isinstance(each, HttpError) else _result(each, next(outcomes), _root(index))
+        for index, each in enumerate(wanted)
     ]
     return answer({"results": results}, 201)
 
 
+def _root(index: int) -> str:
+    return f"$.notifications[{index}]"
+
+
 def _try_publication(text: msgspec.Raw, publisher: str, index: int) -> Publication | HttpError:
-    root = f"$.notifications[{index}]"
     try:
-        return _publication(text, publisher, root=root)
+        return _publication(text, publisher, root=_root(index))
     except HttpError as fault:
         return fault
 
@@ -155,11 +158,10 @@ def _hash(one: _One) -> bytes:
     return sha256(_canonical.encode([None if part is UNSET else part for part in meaning])).digest()
 
 
-def _result(parts: ApiParts, publication: Publication, outcome: Receipt | HttpError) -> dict[str, Any]:
+def _result(publication: Publication, outcome: Receipt | HttpError, root: str) -> dict[str, Any]:
     if isinstance(outcome, HttpError):
-        return problem(outcome)
-    status = 200 if outcome.repeated else 201
-    return {"status": status, **_told(parts, publication, outcome)}
+        return problem(outcome, root)
+    return {"status": 200 if outcome.repeated else 201, **_told(parts(), publication, outcome)}
 
 
 def _told(parts: ApiParts, publication: Publication, receipt: Receipt) -> dict[str, Any]:
