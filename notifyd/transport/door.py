@@ -245,13 +245,14 @@ class Door:
                 if route is not Route.HTTP:
                     lane = self._websocket if route is Route.WEBSOCKET else self._sse
                     return lane(wire.sock, head, bytes(wire.buffer))
-                head = await self._next_head(wire) if await self._http_turn(wire, head) else None
+                if not await self._http_turn(wire, head):
+                    await wire.finish()
+                    break
+                head = await self._next_head(wire)
         except HttpError as error:
             await self._refuse(wire, error)
         except trio.BrokenResourceError:
             wire.abort()
-        else:
-            await wire.finish()
         return None
 
     async def _http_turn(self, wire: Wire, head: RequestHead) -> bool:

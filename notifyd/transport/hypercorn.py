@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
-    AsgiApp = Callable[[Any, Receive, Send], Awaitable[None]]
+    # The frameworks' own types of these differ, so an app is taken as it is.
+    AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: Seconds for the last part of an answer, which the application's own cancellation must not cut.
 FINAL_SEND_S = 5.0
@@ -79,17 +80,26 @@ async def open_http(app: AsgiApp) -> AsyncIterator[HttpLane]:
     config, state = _settings(), dict[str, Any]()
     startup = _Startup(app)
     lifespan = Lifespan(_wrapped(startup, config), config, state)
+    # Shielded, because a cancelled server has to tell the app too; this block's end limits it to LIFESPAN_S.
+    running = trio.CancelScope(shield=True)
     async with trio.open_nursery() as nursery:
-        await nursery.start(lifespan.handle_lifespan)
-        await lifespan.wait_for_startup()
-        if startup.failed:  # the lifespan task is about to raise and end this nursery
-            await trio.sleep_forever()
+        nursery.start_soon(_run_lifespan, lifespan, running)
         try:
-            yield HttpLane(app, config, state)
+            await lifespan.wait_for_startup()
+            if startup.failed:  # the lifespan task is about to raise and end this nursery
+                await trio.sleep_forever()
+            try:
+                yield HttpLane(app, config, state)
+            finally:
+                with trio.move_on_after(LIFESPAN_S, shield=True):
+                    await lifespan.wait_for_shutdown()
         finally:
-            with trio.move_on_after(LIFESPAN_S, shield=True):
-                await lifespan.wait_for_shutdown()
-            nursery.cancel_scope.cancel()
+            running.cancel()
+
+
+async def _run_lifespan(lifespan: Lifespan, scope: trio.CancelScope) -> None:
+    with scope:
+        await lifespan.handle_lifespan()
 
 
 def _wrapped(app: AsgiApp, config: Config) -> Any:
