@@ -72,10 +72,8 @@ class Checker:
         outcome = await decide(self._store, run, pace)
         entries = await notifications(self._store, outcome.alerts, self._clock(), pace)
         commit = _Commit(run, outcome, entries)
-        if await self._inbox.work(commit):
-            log.debug("run checked", run=run.run_id, alerts=len(outcome.alerts), users=len(entries))
-        else:
-            log.info("run changed while it was checked; checking it again", run=run.run_id)
+        if not await self._inbox.work(commit):
+            log.info("a watch or the cursor changed meanwhile; checking the run again", run=run.run_id)
         return True
 
     async def set_watch(self, user_id: str, watch_id: str, spec: WatchSpec) -> WatchSet:

@@ -1,15 +1,38 @@
-"""A second, slow opinion on which prices fire which watches, written from the rules' wording alone."""
+"""A second, slow opinion on which prices fire which watches, written from the rules' wording alone; and a
+checker over a real database whose statements can be made to fail one by one."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+import msgspec
 import pytest
+import trio
+from sqlalchemy import delete, update
 
-from notifyd.store.watch_rules import TargetPrice, WatchSpec
+from notifyd.checker.loop import Checker
+from notifyd.messages import DealNotification, encode_json, parse_time
+from notifyd.store import schema
+from notifyd.store.prices import Batch, ItemName, NewPrice, StoreName, add_batch, fold
+from notifyd.store.sql import open_store
+from notifyd.store.watch_rules import TargetPrice, WatchSpec, encode_store_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import CursorResult
+    from sqlalchemy.sql import Executable
+
+    from notifyd.checker.watching import WatchSet
+    from notifyd.inbox import Inbox
+    from notifyd.store.base import NewEntry, Store, Transaction
+
+    Reference = Callable[[Sequence["Row"], Iterable["Watched"]], set["Alert"]]
+
+T = TypeVar("T")
 
 DAY_MS = 86_400_000
 
@@ -49,9 +72,6 @@ class _State:
         self.silent = False
         self.told = 0
         self.fired_ms = 0
-
-
-Reference = Callable[[Sequence[Row], Iterable[Watched]], set[Alert]]
 
 
 def _percent(value: float) -> Fraction:
@@ -143,3 +163,165 @@ def _reference(rows: Sequence[Row], watches: Iterable[Watched]) -> set[Alert]:
 def reference() -> Reference:
     """All alerts that `rows`, in this order, owe to `watches`."""
     return _reference
+
+
+# --- a checker whose database can fail --------------------------------------------------------------
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class _FailingTransaction:
+    def __init__(self, tx: Transaction, store: FailingStore) -> None:
+        self._tx = tx
+        self._store = store
+        self.now_ms = tx.now_ms
+
+    def execute(
+        self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
+    ) -> CursorResult[Any]:
+        self._store.step()
+        return self._tx.execute(statement, parameters)
+
+
+class FailingStore:
+    """A store that fails once at step number `fail_at`: a statement, or the moment after a commit."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.epoch = store.epoch
+        self.steps = 0
+        self.fail_at = 0  # never
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self.fail_at:
+            raise Killed
+
+    def _failing(self, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
+        return lambda tx: work(cast("Transaction", _FailingTransaction(tx, self)))
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        return await self._store.read(self._failing(work))
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        return await self._store.write(self._failing(work))
+
+
+class CommittedEntries:
+    """Stands for the inbox: what was committed is in `entries`."""
+
+    def __init__(self, store: FailingStore) -> None:
+        self._store = store
+        self.entries: list[NewEntry] = []
+        self.changed = trio.Event()
+        self.before: list[Callable[[], Awaitable[object]]] = []  # each is called once, before a commit
+
+    async def work(self, fn: Callable[[Transaction], tuple[Sequence[NewEntry], T]]) -> T:
+        if self.before:
+            await self.before.pop()()
+        entries, result = await self._store.write(fn)
+        if entries:
+            self.entries.extend(entries)
+            self.changed.set()
+            self.changed = trio.Event()
+        self._store.step()
+        return result
+
+
+class Shop:
+    """Prices and watches in a database of their own, and a checker over them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = FailingStore(store)
+        self.inbox = CommittedEntries(self.store)
+        self.now_ms = 0
+        self.interval_s = 3600.0
+        self.sent = 0
+
+    @property
+    def checker(self) -> Checker:
+        """A checker as after a start of the process."""
+        return Checker(
+            cast("Store", self.store),
+            cast("Inbox", self.inbox),
+            clock=lambda: self.now_ms,
+            interval_s=self.interval_s,
+        )
+
+    async def clear(self) -> None:
+        """Begin anew."""
+        self.store.fail_at = 0
+        self.inbox.entries.clear()
+        self.sent = 0
+
+        def work(tx: Transaction) -> None:
+            for table in ("watch_states", "watches", "prices", "price_series", "items", "price_runs"):
+                tx.execute(delete(schema.metadata.tables[table]))
+            tx.execute(delete(schema.price_batches))
+            tx.execute(delete(schema.price_log))
+            tx.execute(update(schema.meta).values(checker_cursor=0))
+
+        await self.store.write(work)
+
+    async def watch(self, user_id: str, watch_id: str, spec: WatchSpec) -> WatchSet:
+        return await self.checker.set_watch(user_id, watch_id, spec)
+
+    async def post(self, rows: Sequence[Row]) -> int:
+        """Store one batch; gives the number of prices that were new."""
+        self.sent += 1
+        batch = _batch(rows, self.sent)
+        return (await self.store.write(lambda tx: add_batch(tx, batch))).added
+
+    async def check(self) -> None:
+        """Deal with all runs that are left."""
+        checker = self.checker
+        while await checker.check_next():
+            pass
+
+    def notifications(self) -> list[DealNotification]:
+        return [msgspec.json.decode(entry.data, type=DealNotification) for entry in self.inbox.entries]
+
+    def alerts(self) -> list[Alert]:
+        """Every deal that was told."""
+        return [
+            Alert(
+                told.user_id,
+                str(deal.watch_id),
+                str(deal.item_id),
+                deal.store_id,
+                str(deal.currency),
+                deal.best_price_in_cents,
+                parse_time(str(deal.observed_at)),
+            )
+            for told in self.notifications()
+            for deal in told.deals
+        ]
+
+
+def _batch(rows: Sequence[Row], number: int) -> Batch:
+    items = {row.item_id: ItemName(row.item_id, f"Item {row.item_id}", fold(row.item_id), 0) for row in rows}
+    stores = {}
+    prices: dict[NewPrice, None] = {}
+    for row in rows:
+        store_id = encode_store_id(row.store_id)
+        key = (row.item_id, store_id, row.currency)
+        stores[key] = StoreName(*key, f"Store {row.store_id}", 0)
+        price = NewPrice(*key, row.observed_ms, row.price, None, None, None)
+        prices[price] = None
+    return Batch(
+        batch_id=str(number),
+        publisher="feed",
+        items=encode_json(list(items.values())).decode(),
+        stores=encode_json(list(stores.values())).decode(),
+        prices=encode_json([(offset, *price) for offset, price in enumerate(prices, 1)]).decode(),
+        count=len(prices),
+        answer=b'{"batch_id":"b"',
+    )
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with open_store(f"sqlite:///{tmp_path}/shop.db", clock=lambda: 0) as store:
+        yield Shop(store)
