@@ -118,6 +118,7 @@ class Door:
         self._limit = limit
         self._accepting = trio.CancelScope()
         self._draining = False
+        self._turn_over = trio.lowlevel.ParkingLot()
         self._idle: set[trio.CancelScope] = set()
         self._open = self._busy = self._refusing = 0
         self._accepted = self._refused = self._faults = 0
@@ -155,6 +156,11 @@ class Door:
         self._draining = True
         for scope in tuple(self._idle):
             scope.cancel()
+
+    async def drained(self) -> None:
+        """Wait until no request is being answered; the caller sets the limit."""
+        while self._busy:
+            await self._turn_over.park()
 
     def is_draining(self) -> bool:
         return self._draining
@@ -263,6 +269,7 @@ class Door:
             await self._http(stream)
         finally:
             self._busy -= 1
+            self._turn_over.unpark_all()
         if stream.fault is not None and not stream.started:
             raise stream.fault
         return stream.reusable

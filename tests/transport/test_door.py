@@ -283,10 +283,17 @@ async def test_idle_connections_end_at_once_on_drain_and_busy_ones_after_their_a
         at.door.drain()
         assert await idle.rest() == b""
         assert await fresh.rest() == b""
-        release.set()
+        at.connections.start_soon(release_when_blocked, release)
+        await at.door.drained()
+        assert release.is_set()
         assert (await busy.response()).status == 204
         assert await busy.rest() == b""
         await until_open(at, 0)
+
+
+async def release_when_blocked(release: trio.Event) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    release.set()
 
 
 async def test_stop_accepting_closes_the_listeners_and_leaves_connections_alone(
