@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from notifyd.api import admin, notifications, problems, publish, session, tickets
+from notifyd.api import admin, notifications, prices, problems, publish, session, tickets
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
 from notifyd.api.page import page_blueprint
 from notifyd.api.parts import EXTENSION, ApiParts
+from notifyd.api.watches import watches_blueprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,8 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
 
     Operators' calls are on it only when they have no bind of their own (`operator_listen`).
     """
-    own = [publish.bp, notifications.bp, tickets.bp, session.bp, page_blueprint()]
+    own = [publish.bp, notifications.bp, tickets.bp, session.bp, prices.bp, page_blueprint()]
+    own.append(watches_blueprint(parts.set_watch))
     if parts.config.operator_listen is None:
         own.append(admin.bp)
     return _app(parts, [*own, *blueprints])

@@ -12,6 +12,7 @@ from notifyd.api.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from notifyd.api.watches import SetWatch
     from notifyd.auth import Identity
     from notifyd.config import Config
     from notifyd.inbox import Inbox
@@ -25,7 +26,7 @@ EXTENSION = "notifyd"
 class ApiParts:
     """Everything an HTTP request can reach; the callbacks belong to parts the API may not import.
 
-    None of the callbacks waits: they look at or change what is in memory.
+    None of the callbacks but `set_watch` waits: they look at or change what is in memory.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class ApiParts:
     statistics: Callable[[], Mapping[str, Any]]  # JSON for /v1/stats; its numbers become gauges of /metrics
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored
+    set_watch: SetWatch  # the checker's: sets a watch and says what meets it already
     metrics: Metrics = field(default_factory=Metrics)
 
 

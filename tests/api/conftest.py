@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from notifyd.inbox import open_inbox
 
 from notifyd.api.app import ApiParts, create_app, create_operator_app
 from notifyd.auth import Identity, TokenVerifier, mint_token
+from notifyd.checker.watching import set_watch
 from notifyd.config import Config
+from notifyd.inbox import open_inbox
 from notifyd.keys import Keys
 from notifyd.store.sql import open_store
 
@@ -61,6 +63,10 @@ class Server:
     refreshed: list[tuple[str, Identity]] = field(default_factory=list)
     known_connections: set[str] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
+    woken: int = 0
+
+    def on_prices(self) -> None:
+        self.woken += 1
 
     def live_connections(self, user_ids: Sequence[str] | None) -> int:
         return sum(self.live.values() if user_ids is None else (self.live.get(user, 0) for user in user_ids))
@@ -133,7 +139,8 @@ def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> Ap
         refresh=server.refresh,
         statistics=lambda: {"connections": {"websocket": 2, "sse": 1}, "ready": True, "version": "x"},
         readiness=lambda: server.reasons,
-        on_prices=lambda: None,
+        on_prices=server.on_prices,
+        set_watch=partial(set_watch, store),
     )
 
 

@@ -146,3 +146,27 @@ async def test_operators_have_a_bind_of_their_own(api: Api) -> None:
         assert (await theirs.call(method, path, as_="adm")).status == 200
     for method, path in USER_ROUTES + PUBLISHER_ROUTES:
         assert (await theirs.call(method, path, as_="pub")).status == 404
+
+
+# --- calls that users share with publishers -------------------------------------------------------------
+
+
+async def test_users_and_publishers_may_look_for_items(api: Api) -> None:
+    for as_, status in [(api.token(), 200), ("pub", 200), ("adm", 403), ("garbage", 401), (None, 401)]:
+        assert (await api.call("GET", "/v1/items", as_=as_)).status == status
+
+
+async def test_a_watch_is_the_callers_or_whose_a_publisher_names(api: Api) -> None:
+    body = {"item_id": "i-1", "rule": {"type": "target_price", "price_in_cents": 100}}
+    made = await api.call("PUT", "/v1/watches/w-1?user_id=ann", as_="pub", body=body)
+    assert made.status == 201, made
+    for path, as_, status in [
+        ("/v1/watches/w-1", api.token("ann"), 200),
+        ("/v1/watches/w-1?user_id=ann", "pub", 200),
+        ("/v1/watches/w-1", api.token("bob"), 404),
+        ("/v1/watches/w-1?user_id=ann", api.token("bob"), 403),
+        ("/v1/watches/w-1?user_id=ann", api.token("ann"), 403),
+        ("/v1/watches/w-1", "pub", 403),
+        ("/v1/watches/w-1?user_id=ann", None, 401),
+    ]:
+        assert (await api.call("GET", path, as_=as_)).status == status, (path, as_)
