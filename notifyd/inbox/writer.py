@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,50 +40,35 @@ RETRY_S = 0.25
 class Phase(Enum):
     WAITING = auto()
     BEGUN = auto()
-    DROPPED = auto()  # its time passed before it began; it is never written
-    DONE = auto()
+    ANSWERED = auto()
 
 
 class Request:
     """One write and whoever waits for it. A waiter that goes away changes nothing."""
 
-    __slots__ = ("_done", "deadline", "outcome", "phase", "rows", "work")
+    __slots__ = ("_answered", "deadline", "outcome", "phase", "rows", "work")
 
-    def __init__(self, work: Prepared | Work) -> None:
+    def __init__(self, work: Prepared | Work, deadline: float) -> None:
         self.work = work
         self.rows = len(work.entries) if isinstance(work, Prepared) else WORK_ROWS
         self.phase = Phase.WAITING
         self.outcome: Any = None
-        self.deadline = trio.current_time() + PATIENCE_S
-        self._done = trio.Event()
+        self.deadline = deadline
+        self._answered = trio.Event()
 
-    def begin(self) -> bool:
-        """Whether the request may be written now."""
-        if self.phase is Phase.WAITING and trio.current_time() >= self.deadline:
-            self.phase = Phase.DROPPED
-        if self.phase is Phase.DROPPED:
-            return False
-        self.phase = Phase.BEGUN
-        return True
-
-    def settle(self, outcome: Any) -> None:
-        """Answer whoever waits; exceptions are raised there."""
-        self.outcome = outcome
-        self.phase = Phase.DONE
-        self._done.set()
+    def answer(self, outcome: Any) -> None:
+        """Tell whoever waits; an exception is raised there. Only the first answer counts."""
+        if self.phase is not Phase.ANSWERED:
+            self.outcome = outcome
+            self.phase = Phase.ANSWERED
+            self._answered.set()
 
     async def result(self) -> Any:
-        """The outcome, at the latest at the deadline. Raises Unavailable, OutcomeUnknown, or the refusal."""
-        with trio.move_on_at(self.deadline):
-            await self._done.wait()
-        if self.phase is Phase.DONE:
-            if isinstance(self.outcome, Exception):
-                raise self.outcome
-            return self.outcome
-        if self.phase is Phase.BEGUN:
-            raise OutcomeUnknown(f"the database has not answered in {PATIENCE_S:g} s")
-        self.phase = Phase.DROPPED
-        raise Unavailable(f"the database was not free for {PATIENCE_S:g} s")
+        """What the answer holds, or raises it."""
+        await self._answered.wait()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
 
 
 class Counts:
@@ -110,7 +96,9 @@ class Writer:
         self.counts = Counts()
         self._store = store
         self._send, self._receive = trio.open_memory_channel[Request](queue_size)
-        self._group: Sequence[Request] = ()
+        self._unanswered: deque[Request] = deque()  # all that came, but for answered ones at its left end
+        self._arrived = trio.Event()
+        self._watching = trio.CancelScope()
 
     @property
     def queued(self) -> int:
@@ -119,7 +107,7 @@ class Writer:
 
     def enqueue(self, work: Prepared | Work) -> Request:
         """Put a write in the queue. Raises Unavailable when it is full or the writer has ended."""
-        request = Request(work)
+        request = Request(work, trio.current_time() + PATIENCE_S)
         try:
             self._send.send_nowait(request)
         except trio.WouldBlock:
@@ -127,6 +115,8 @@ class Writer:
             raise Unavailable("too many writes wait already") from None
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise Unavailable("the server is stopping") from None
+        self._unanswered.append(request)
+        self._arrived.set()
         return request
 
     async def submit(self, work: Prepared | Work) -> Any:
@@ -134,15 +124,7 @@ class Writer:
 
         Cancellation: the write is not taken back.
         """
-        return await self.result(self.enqueue(work))
-
-    async def result(self, request: Request) -> Any:
-        """The outcome of a request in the queue. Raises as `Request.result` does."""
-        try:
-            return await request.result()
-        except OutcomeUnknown:
-            self.counts.unknown += 1
-            raise
+        return await self.enqueue(work).result()
 
     def close(self) -> None:
         """Take no more; `run` returns when all that waits is written."""
@@ -152,21 +134,30 @@ class Writer:
         """Write until `close`. Raises CommitFailed, after which nothing more may be acknowledged."""
         try:
             async for first in self._receive:
-                self._group = self._gather(first)
-                await self._write(self._group)
+                await self._write(self._gather(first))
         finally:
             self._abandon()
+
+    async def watch(self) -> None:
+        """Answer requests whose time has passed, until `run` ends."""
+        with self._watching:
+            while True:
+                self._forget_answered()
+                if self._unanswered:
+                    await trio.sleep_until(self._unanswered[0].deadline)
+                    self._expire(trio.current_time())
+                else:
+                    self._arrived = trio.Event()
+                    await self._arrived.wait()
 
     def _gather(self, first: Request) -> list[Request]:
         group: list[Request] = []
         rows = 0
         request: Request | None = first
         while request is not None:
-            if request.begin():
+            if self._begin(request):
                 group.append(request)
                 rows += request.rows
-            else:
-                self.counts.refused += 1
             full = len(group) == GROUP_REQUESTS or rows >= GROUP_ROWS
             request = None if full else self._next()
         return group
@@ -177,17 +168,42 @@ class Writer:
         except (trio.WouldBlock, trio.EndOfChannel):
             return None
 
+    def _begin(self, request: Request) -> bool:
+        """Whether the request may be written: it is refused when its time has passed."""
+        if request.phase is Phase.WAITING and trio.current_time() >= request.deadline:
+            self._give_up(request)
+        if request.phase is Phase.ANSWERED:
+            return False
+        request.phase = Phase.BEGUN
+        return True
+
+    def _give_up(self, request: Request) -> None:
+        if request.phase is Phase.WAITING:
+            self.counts.refused += 1
+            request.answer(Unavailable(f"the database was not free for {PATIENCE_S:g} s"))
+        elif request.phase is Phase.BEGUN:
+            self.counts.unknown += 1
+            request.answer(OutcomeUnknown(f"the database has not answered in {PATIENCE_S:g} s"))
+
+    def _expire(self, now: float) -> None:
+        while self._unanswered and self._unanswered[0].deadline <= now:
+            self._give_up(self._unanswered.popleft())
+
+    def _forget_answered(self) -> None:
+        while self._unanswered and self._unanswered[0].phase is Phase.ANSWERED:
+            self._unanswered.popleft()
+
     async def _write(self, group: Sequence[Request]) -> None:
         try:
             await self._commit(group)
         except OutcomeUnknown as error:
+            self.counts.unknown += len(group)
             _refuse(group, error)
             await self._resolve()
-        except CommitFailed as error:
-            _refuse(group, OutcomeUnknown(error.detail))
-            raise
         except Exception as error:
             self.counts.failed_groups += 1
+            if isinstance(error, CommitFailed):
+                raise
             if isinstance(error, StoreError) and not isinstance(error, StatementFailed):
                 _refuse(group, error)
             else:
@@ -196,16 +212,15 @@ class Writer:
     async def _write_alone(self, group: Sequence[Request], error: Exception) -> None:
         """Find the request at fault; the others are written all the same."""
         if len(group) == 1:
-            group[0].settle(error)
+            group[0].answer(error)
             return
         for request in group:
-            request.phase = Phase.WAITING
+            if request.phase is Phase.BEGUN:
+                request.phase = Phase.WAITING
         for request in group:
-            if request.begin():
+            if self._begin(request):
                 self.counts.run_alone += 1
                 await self._write([request])
-            else:
-                self.counts.refused += 1
 
     async def _commit(self, group: Sequence[Request]) -> None:
         if not group:
@@ -216,7 +231,8 @@ class Writer:
         self.counts.committed(len(group), len(committed.entries), trio.current_time() - began)
         self._publish(committed)
         for request, outcome in zip(group, committed.outcomes, strict=True):
-            request.settle(outcome)
+            request.answer(outcome)
+        self._forget_answered()
 
     async def _resolve(self) -> None:
         """Learn whether a commit of unknown outcome happened, and if so hand its entries on."""
@@ -239,16 +255,14 @@ class Writer:
 
     def _abandon(self) -> None:
         """Nobody may wait for a writer that has ended."""
-        left = list(self._group)
-        while (request := self._next()) is not None:
-            left.append(request)
         self._receive.close()
-        _refuse([request for request in left if request.phase is not Phase.DONE], OutcomeUnknown())
+        self._watching.cancel()
+        _refuse(self._unanswered, OutcomeUnknown("the server is stopping"))
 
 
 def _refuse(group: Iterable[Request], error: StoreError) -> None:
     for request in group:
-        request.settle(type(error)(error.detail))
+        request.answer(type(error)(error.detail))
 
 
 def withdrawn_in(entries: Iterable[Entry]) -> frozenset[str]:

@@ -10,6 +10,7 @@ import secrets
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -81,7 +82,7 @@ class SqlTransaction:
             while size > len(rows) - start:  # powers of two, so that few different statements are prepared
                 size //= 2
             sql = insert_sql(self.connection.dialect, table, columns, size, conflict)
-            values = tuple(value for row in rows[start : start + size] for value in row)
+            values = tuple(chain.from_iterable(rows[start : start + size]))
             self.connection.exec_driver_sql(sql, values)
             start += size
 
@@ -103,6 +104,7 @@ class Database:
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
         self._failed: CommitFailed | None = None
+        self.in_use = False
 
     def write(self, work: Callable[[Transaction], T], call: Call) -> T:
         """`Store.write` in this thread, without its deadline."""
@@ -139,7 +141,9 @@ class Database:
             sqlite.interrupt(connection)
 
     def close(self) -> None:
-        """Close every connection. No call may be under way."""
+        """Close every connection, unless a thread that does not come back uses one: that would wait, too."""
+        if self.in_use:
+            return
         for connection in [*self._readers, self._writer]:  # the writer last: it checkpoints
             if connection is not None:
                 connection.close()
@@ -281,8 +285,10 @@ async def open_store(url: str, *, clock: Callable[[], int], deadline_s: float = 
         try:
             yield store
         finally:
+            database.in_use = True
             with trio.move_on_after(deadline_s, shield=True):
                 await store.idle()
+                database.in_use = False
 
 
 @contextmanager
