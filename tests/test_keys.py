@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -218,3 +220,46 @@ def test_outdated_deadlines_do_not_pile_up() -> None:
 def test_tickets_differ() -> None:
     tickets = Tickets()
     assert len({tickets.issue(Identity(f"u{n}", ANN.expires_ms), NOW_MS) for n in range(100)}) == 100
+
+
+_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("issue"), st.sampled_from(["ann", "bob"]), st.integers(1, 100)),
+        st.tuples(st.just("redeem"), st.integers(0, 12), st.booleans()),
+        st.tuples(st.just("wait"), st.integers(1, 40), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@given(_steps)
+def test_tickets_do_what_a_plain_list_of_them_would(steps: list[tuple[str, Any, Any]]) -> None:
+    tickets, now_s = Tickets(limit_per_user=3), 0
+    made: list[dict[str, Any]] = []
+    for step, first, second in steps:
+        if step == "wait":
+            now_s += first
+        elif step == "issue":
+            for old in [each for each in made if each["user"] == first and each["until"] > now_s][:-2]:
+                old["until"] = 0
+            identity = Identity(first, (now_s + second) * 1000)
+            ticket = tickets.issue(identity, now_s * 1000)
+            made.append(
+                {
+                    "ticket": ticket,
+                    "user": first,
+                    "end": now_s + second,
+                    "until": now_s + min(30, second),
+                    "stream": False,
+                }
+            )
+        elif first < len(made):
+            model = made[first]
+            good = model["until"] > now_s and (second or not model["stream"])
+            try:
+                assert tickets.redeem(model["ticket"], now_s * 1000, stream=second).user_id == model["user"]
+                assert good
+            except Unauthorized:
+                assert not good
+            if good:
+                model |= {"stream": second, "until": model["end"] if second else 0}

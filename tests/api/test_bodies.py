@@ -100,6 +100,12 @@ async def test_64_kib_is_the_most(offline: Api) -> None:
     assert answer.problem == {"type": "too-large", "detail": "At most 65536 bytes are accepted here"}
 
 
+async def test_a_body_that_announces_too_much_is_not_read(offline: Api) -> None:
+    answer = await mark(offline, b"{}", JSON | {"Content-Length": "65537"})
+    assert answer.status == 413
+    assert answer.problem == {"type": "too-large", "detail": "At most 65536 bytes are accepted here"}
+
+
 async def stream(api: Api, chunks: list[bytes], wait_s: float = 0) -> tuple[int | None, Any]:
     """Send a body of unknown length chunk by chunk."""
     headers = JSON | {"Authorization": f"Bearer {api.token()}"}
