@@ -13,10 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from notifyd.checker.matching import (
+    Bench,
     History,
     Outcome,
     Series,
-    Watching,
     biggest_drops,
     follow,
 )
@@ -46,12 +46,13 @@ class _Interest(NamedTuple):
     """Which watches a portion may concern."""
 
     drops: dict[str, SmallestDrops]
-    states: list[WatchState]
+    states: dict[tuple[int, int], RuleState]  # by watch_key and series_id
+    fired: list[Watch]
     targets: list[Watch]
 
     def items(self) -> set[str]:
         waited = {item for item, *drops in self.drops.values() if any(drop is not None for drop in drops)}
-        return waited | {state.item_id for state in self.states} | {watch.item_id for watch in self.targets}
+        return waited | {watch.item_id for watch in (*self.fired, *self.targets)}
 
 
 async def decide(store: Store, run: Run, pace: Pace) -> Outcome:
@@ -97,16 +98,14 @@ class _Portion:
         interest = await self._interest()
         series = await self._follow(interest)
         dropped = await self._dropped(interest, series)
-        states: dict[tuple[int, int], RuleState] = {}
-        concerned = {watch.watch_key: watch for watch in (*interest.targets, *dropped)}
-        for each in interest.states:
-            states[each.watch_key, each.series_id] = RuleState(each.armed, each.told, each.fired_ms)
-            concerned[each.watch_key] = each.watch
+        concerned = {watch.watch_key: watch for watch in (*interest.fired, *interest.targets, *dropped)}
+        bench = Bench()
         for watch in concerned.values():
-            await self.pace.breathe()
-            watching = Watching(watch)
-            for of_item in filter(watching.concerns, series.get(watch.item_id, ())):
-                watching.follow(of_item, states.get((watch.watch_key, of_item.series_id)), outcome)
+            for each in series[watch.item_id]:
+                await self.pace.breathe()
+                if bench.concerns(watch, each):
+                    state = interest.states.get((watch.watch_key, each.series_id))
+                    bench.judge(watch, each, state, outcome)
 
     async def _interest(self) -> _Interest:
         items = _json((item_id,) for item_id in self.items)
@@ -114,20 +113,29 @@ class _Portion:
         limits = _json(Limit(item_id, "target", _lowest(each)) for item_id, each in self.items.items())
         first = self.run.first_price_id
 
-        def read(tx: Transaction) -> tuple[bytes, bytes, bytes]:
+        def read(tx: Transaction) -> tuple[bytes, ...]:
             return (
                 watches.smallest_drops(tx, items),
-                watches.states(tx, series, first),
+                watches.states(tx, series),
+                watches.fired_watches(tx, series, first),
                 watches.met_targets(tx, limits, first),
             )
 
-        drops, states, targets = await self.store.read(read)
+        drops, states, fired, targets = await self.store.read(read)
         self.pace.rested()
         return _Interest(
             {each.item_id: each for each in records(drops, SmallestDrops)},
-            records(states, WatchState),
+            await self._states(states),
+            records(fired, Watch),
             records(targets, Watch),
         )
+
+    async def _states(self, text: bytes) -> dict[tuple[int, int], RuleState]:
+        states = {}
+        for each in records(text, WatchState):
+            await self.pace.breathe()
+            states[each.watch_key, each.series_id] = RuleState(each.armed, each.told, each.fired_ms)
+        return states
 
     async def _follow(self, interest: _Interest) -> dict[str, list[Series]]:
         wanted = {item_id: self.items[item_id] for item_id in interest.items()}
@@ -141,7 +149,7 @@ class _Portion:
 
     def _keys(self, wanted: Items, interest: _Interest) -> Keys:
         before = self.run.first_price_id
-        fired = {state.series_id for state in interest.states}
+        fired = {series_id for _, series_id in interest.states}
         keys = Keys([], [], [])
         for item_id, series in wanted.items():
             smallest = interest.drops[item_id]

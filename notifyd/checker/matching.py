@@ -102,28 +102,55 @@ def biggest_drops(series: Sequence[Series]) -> dict[Baseline, int]:
     return drops
 
 
-class Watching:
-    """One watch at work: its rule and stores, read once."""
+class Course(NamedTuple):
+    """What the prices of a series do to a rule."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._rule = decode_rule(watch.rule)
-        self._stores = decode_stores(watch.stores)
+    fired: tuple[Moment, ...]
+    state: RuleState | None
+    changed: bool  # the state is, or was meanwhile, another than before
 
-    def concerns(self, series: Series) -> bool:
+
+def judge_series(rule: Rule, series: Series, state: RuleState | None) -> Course:
+    """Judge the prices of a series in turn, for a rule that is in `state` before them."""
+    fired, changed = [], False
+    for moment in series.moments:
+        verdict = judge(rule, state, moment)
+        if verdict.fires:
+            fired.append(moment)
+        changed = changed or verdict.state != state
+        state = verdict.state
+    return Course(tuple(fired), state, changed)
+
+
+class Bench:
+    """Judges watches, equal rules in equal states only once: many users watch an item by the same rule."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, Rule] = {}
+        self._stores: dict[str | None, frozenset[str] | None] = {}
+        self._courses: dict[tuple[str, int, RuleState | None], Course] = {}
+
+    def concerns(self, watch: Watch, series: Series) -> bool:
         """Whether the watch looks at this item, store and currency."""
-        if series.item_id != self._watch.item_id:
+        if watch.stores not in self._stores:
+            self._stores[watch.stores] = decode_stores(watch.stores)
+        stores, rule = self._stores[watch.stores], self._rule(watch)
+        if series.item_id != watch.item_id or (stores is not None and series.store_id not in stores):
             return False
-        if isinstance(self._rule, TargetPrice) and self._rule.currency not in (None, series.currency):
-            return False
-        return self._stores is None or series.store_id in self._stores
+        return not isinstance(rule, TargetPrice) or rule.currency in (None, series.currency)
 
-    def follow(self, series: Series, state: RuleState | None, outcome: Outcome) -> None:
-        """Judge the prices of a series in turn and note what comes of it."""
-        key = (self._watch.watch_key, series.series_id)
-        for moment in series.moments:
-            verdict = judge(self._rule, state, moment)
-            if verdict.fires:
-                outcome.alerts.append(Alert(self._watch, self._rule, series, moment))
-            if verdict.state != state:
-                outcome.states[key] = state = verdict.state
+    def judge(self, watch: Watch, series: Series, state: RuleState | None, outcome: Outcome) -> None:
+        """Note in `outcome` what the series does to a watch that it concerns."""
+        rule, key = self._rule(watch), (watch.rule, series.series_id, state)
+        course = self._courses.get(key)
+        if course is None:
+            course = self._courses[key] = judge_series(rule, series, state)
+        outcome.alerts.extend(Alert(watch, rule, series, moment) for moment in course.fired)
+        if course.changed:
+            outcome.states[watch.watch_key, series.series_id] = course.state
+
+    def _rule(self, watch: Watch) -> Rule:
+        rule = self._rules.get(watch.rule)
+        if rule is None:
+            rule = self._rules[watch.rule] = decode_rule(watch.rule)
+        return rule

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from notifyd.checker.deciding import Keys, read_histories
-from notifyd.checker.matching import Watching, follow
+from notifyd.checker.matching import Bench, follow
 from notifyd.checker.rules import MEDIAN_WINDOW_MS, is_met
 from notifyd.errors import Unavailable
 from notifyd.store import prices, watches
@@ -82,7 +82,7 @@ def _same(stored: StoredWatch, spec: WatchSpec) -> bool:
 async def _met_by(store: Store, newest: list[Newest], spec: WatchSpec) -> list[Newest]:
     """Which of the newest prices of the item's series meet the rule, by store."""
     watch = Watch(0, "", "", spec.item_id, encode_stores(spec.stores), encode_rule(spec.rule))
-    watching = Watching(watch)
+    bench = Bench()
     keys = [SeriesKey(each.series_id, each.price_id) for each in newest]
     windows = [
         WindowKey(each.series_id, each.price_id, each.observed_ms - MEDIAN_WINDOW_MS, 0) for each in newest
@@ -102,6 +102,6 @@ async def _met_by(store: Store, newest: list[Newest], spec: WatchSpec) -> list[N
             each.currency,
         )
         series = follow([row], histories[each.series_id])
-        if watching.concerns(series) and any(is_met(spec.rule, moment) for moment in series.moments):
+        if bench.concerns(watch, series) and any(is_met(spec.rule, moment) for moment in series.moments):
             met.append(each)
     return met

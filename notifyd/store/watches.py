@@ -37,22 +37,13 @@ class Watch(NamedTuple):
 
 
 class WatchState(NamedTuple):
-    """The state of a watch in one series, after the fields of a Watch."""
+    """The state of a watch in one series."""
 
     watch_key: int
-    user_id: str
-    watch_id: str
-    item_id: str
-    stores: str | None
-    rule: str
     series_id: int
     armed: bool
     told: int
     fired_ms: int
-
-    @property
-    def watch(self) -> Watch:
-        return Watch(*self[:6])
 
 
 class SmallestDrops(NamedTuple):
@@ -109,19 +100,20 @@ _waiting = (
 _met_targets = _waiting.where(watches.c.rule_limit >= _limits.c.limit)
 _met_drops = _waiting.where(watches.c.rule_limit <= _limits.c.limit)
 _series = rows_of("keys", series_id=INT)
-_states = (
-    select(
-        together(
-            *_watch_columns,
-            watch_states.c.series_id,
-            watch_states.c.armed,
-            watch_states.c.told_in_cents,
-            watch_states.c.fired_ms,
-        )
+_states_of_series = select(
+    together(
+        watch_states.c.watch_key,
+        watch_states.c.series_id,
+        watch_states.c.armed,
+        watch_states.c.told_in_cents,
+        watch_states.c.fired_ms,
     )
-    .join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
-    .join(watches, watches.c.watch_key == watch_states.c.watch_key)
-    .where(watches.c.since_price_id < bindparam("first", type_=INT))
+).join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
+_fired = select(watch_states.c.watch_key).join_from(
+    _series, watch_states, watch_states.c.series_id == _series.c.series_id
+)
+_fired_watches = select(together(*_watch_columns)).where(
+    watches.c.watch_key.in_(_fired), watches.c.since_price_id < bindparam("first", type_=INT)
 )
 
 
@@ -130,9 +122,14 @@ def smallest_drops(tx: Transaction, keys: str) -> bytes:
     return json_of(tx, _smallest_drops, {"keys": keys})
 
 
-def states(tx: Transaction, keys: str, first: int) -> bytes:
-    """All WatchStates in the series `keys` (one-item arrays) of watches set before the price `first`."""
-    return json_of(tx, _states, {"keys": keys, "first": first})
+def states(tx: Transaction, keys: str) -> bytes:
+    """All WatchStates in the series `keys`, a JSON array of one-item arrays."""
+    return json_of(tx, _states_of_series, {"keys": keys})
+
+
+def fired_watches(tx: Transaction, keys: str, first: int) -> bytes:
+    """The Watches, set before the price `first`, that have a state in one of the series `keys`."""
+    return json_of(tx, _fired_watches, {"keys": keys, "first": first})
 
 
 def met_targets(tx: Transaction, keys: str, first: int) -> bytes:
