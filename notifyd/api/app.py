@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quart import Response, request
 from quart_trio import QuartTrio
@@ -41,8 +41,17 @@ def create_operator_app(parts: ApiParts) -> QuartTrio:
     return _app(parts, [admin.bp])
 
 
+class _App(QuartTrio):
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        # That a client left is no error; raised out of here it would be logged as one, each time.
+        try:
+            await super().asgi_app(scope, receive, send)
+        except* problems.disconnected_error():
+            pass
+
+
 def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
-    app = QuartTrio("notifyd", static_folder=None)
+    app = _App("notifyd", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BATCH_BODY,
         BODY_TIMEOUT=BODY_SECONDS,

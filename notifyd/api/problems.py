@@ -89,10 +89,16 @@ def install(app: Quart) -> None:
     app.register_error_handler(HttpError, _on_our_error)
     app.register_error_handler(HTTPException, _on_framework_error)
     app.register_error_handler(Exception, _on_bug)
-    # Quart 0.23 raises this where 0.22 cancels the request; unhandled it is logged as a bug.
-    disconnected = getattr(quart.wrappers.base, "ClientDisconnectedError", None)
-    if disconnected is not None:
-        app.register_error_handler(disconnected, _on_disconnect)
+    app.register_error_handler(disconnected_error(), _on_disconnect)
+
+
+def disconnected_error() -> type[Exception]:
+    """What Quart 0.23 raises in a request whose client left; 0.22 cancels the request instead."""
+    return getattr(quart.wrappers.base, "ClientDisconnectedError", _NeverRaised)
+
+
+class _NeverRaised(Exception):
+    pass
 
 
 async def _on_our_error(error: HttpError) -> Response:

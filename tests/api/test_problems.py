@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import quart.wrappers.base
+import trio
 from quart import Blueprint, abort
 from structlog.testing import capture_logs
 
@@ -172,6 +173,14 @@ async def test_a_client_that_left_is_no_bug(
     with capture_logs() as logs:
         answer = await api.call("POST", "/v1/notifications", as_="pub", body=BODY)
     assert (answer.status, answer.body, logs) == (499, b"", [])
+
+    async def gone(event: object) -> None:
+        raise ClientDisconnectedError
+
+    scope: Any = {"type": "http", "method": "GET", "path": "/livez", "query_string": b"", "headers": []}
+    await api.app(
+        scope | {"scheme": "http", "http_version": "1.1"}, trio.sleep_forever, gone
+    )  # does not raise
 
 
 async def test_a_bug_outside_a_route_is_a_problem_too(failing_api: Callable[[Exception], Api]) -> None:
