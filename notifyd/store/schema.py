@@ -67,7 +67,7 @@ notifications = Table(
     Column("state", SmallInteger),
     Column("data", LargeBinary, nullable=False),  # last, so that reading the others never follows its pages
     Index("ix_notifications_user_id_seq", "user_id", "seq", "state", "expires_ms"),
-    Index("ix_notifications_notification_id", "notification_id"),
+    Index("ix_notifications_notification_id", "notification_id", "user_id"),
 )
 
 idempotency = Table(

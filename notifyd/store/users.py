@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, null, select, union_all, update
 
 from notifyd.messages import STATE_RANK, encode_json
 from notifyd.store.json_rows import INT, TEXT, rows_of
@@ -117,7 +117,11 @@ class Known(NamedTuple):
 
 _IDS = rows_of("ids", value=TEXT)
 _SEQS = rows_of("seqs", value=INT)
-_FIND = (
+_WANTED = n.notification_id.in_(select(_IDS.c.value))
+_FIND = union_all(
+    select(n.notification_id, n.seq, n.user_id, n.state, null().label("single")).where(
+        n.user_id == bindparam("user"), _WANTED
+    ),
     select(n.notification_id, n.seq, n.user_id, n.state, x.state)
     .join_from(
         notifications,
@@ -125,10 +129,7 @@ _FIND = (
         and_(x.user_id == bindparam("user"), x.seq == n.seq),
         isouter=True,
     )
-    .where(
-        n.notification_id.in_(select(_IDS.c.value)),
-        or_(n.user_id == bindparam("user"), n.user_id.is_(None)),
-    )
+    .where(n.user_id.is_(None), _WANTED),
 )
 _SET = update(notifications).where(n.seq.in_(select(_SEQS.c.value))).values(state=bindparam("rank"))
 

@@ -48,7 +48,7 @@ def _create_log() -> None:
     op.create_index(
         "ix_notifications_user_id_seq", "notifications", ["user_id", "seq", "state", "expires_ms"]
     )
-    op.create_index("ix_notifications_notification_id", "notifications", ["notification_id"])
+    op.create_index("ix_notifications_notification_id", "notifications", ["notification_id", "user_id"])
 
 
 def _create_idempotency() -> None:
