@@ -36,7 +36,8 @@ class Wire:
     async def receive(self) -> bool:
         """Wait for more bytes and put them into `buffer`; False when the client sends no more.
 
-        Raises trio.BrokenResourceError when the connection is gone. Cancellation loses nothing.
+        Raises trio.BrokenResourceError when the connection is gone. Cancellation loses nothing. Not always
+        a checkpoint.
         """
         while True:
             try:
@@ -98,6 +99,7 @@ class Wire:
             with trio.move_on_after(LINGER_S):
                 while await self.receive():
                     self.buffer.clear()
+                    await trio.lowlevel.checkpoint()  # receive does not wait while bytes are there
         except (OSError, trio.BrokenResourceError):
             pass
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -133,6 +134,20 @@ async def test_426_names_the_protocol(door_at: DoorAt, raw_client: Connect) -> N
         answer = await client.response()
         assert answer.headers["upgrade"] == "websocket"
         assert "upgrade" in answer.headers["connection"].lower()
+
+
+async def test_a_refused_client_that_sends_on_is_listened_to_for_two_seconds(
+    door_at: DoorAt, raw_client: Connect, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with door_at() as at, raw_client(at.url) as client:
+        await client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await client.response()).status == 400
+        start = trio.current_time()
+        while at.door.statistics().open:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await client.send(b"x" * 1000)
+            await trio.sleep(0.25)
+        assert trio.current_time() - start == pytest.approx(2)
 
 
 async def test_an_answer_outlives_what_the_client_still_sends(door_at: DoorAt, raw_client: Connect) -> None:

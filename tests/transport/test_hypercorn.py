@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import json
 from contextlib import asynccontextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -286,6 +287,56 @@ async def test_a_body_that_turns_bad_behind_half_an_answer_resets_the_connection
         assert b"400" not in await client.rest()
 
 
+CORPUS = [
+    GET + GET,
+    post(b"body") + GET,
+    post(b"3\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n") + EVENTS,
+    get("/stream", "Connection: close\r\nX: \xe9\r\n"),
+    post(b"", "Content-Length: 4\r\nExpect: 100-continue\r\n") + b"body",
+    get("/ws", "Upgrade: websocket\r\nConnection: Upgrade\r\n") + b"\x81\x00",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+]
+SPICE = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\x00",
+    b"\xff",
+    b" ",
+    b":",
+    b"HTTP/1.0",
+    b"0\r\n\r\n",
+    b"Content-Length: 1\r\n",
+    b"%",
+]
+
+
+def mutated(random: Random) -> bytes:
+    data = bytearray(random.choice(CORPUS))
+    for _ in range(random.randint(1, 4)):
+        at = random.randrange(len(data) + 1)
+        data[at : at + random.choice([0, 0, 1, 5])] = random.choice(SPICE)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_mutated_requests_end_at_most_their_own_connection(
+    serve: Serve, app: QuartTrio, raw_client: Connect, seed: int
+) -> None:
+    random = Random(seed)
+    async with serve(app) as at, raw_client(at.url) as victim:
+        for _ in range(60):
+            data = mutated(random)
+            async with raw_client(at.url) as client:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await client.send(data)
+                    await client.stream.send_eof()
+                await client.rest()
+            await victim.send(GET)
+            assert (await victim.response()).body == b"hello", data
+        assert at.door.statistics().faults == 0
+
+
 # --- clients that leave or do not read ----------------------------------------------------------------------
 
 
@@ -460,11 +511,12 @@ async def test_half_an_answer_ends_the_connection_and_only_that(
 
 async def test_an_app_that_answers_a_body_it_never_reads(serve: Serve, raw_client: Connect) -> None:
     app = broken_app(START, {"type": "http.response.body", "body": b"12345"})
-    async with serve(app) as at, raw_client(at.url) as client:
-        pieces = b"1\r\nx\r\n" * 3000
-        await client.send(post(pieces, "Transfer-Encoding: chunked\r\n"))
-        assert (await client.response()).body == b"12345"
-        assert await client.rest() == b""
+    async with serve(app) as at:
+        async with raw_client(at.url) as client:
+            pieces = b"1\r\nx\r\n" * 3000
+            await client.send(post(pieces, "Transfer-Encoding: chunked\r\n"))
+            assert (await client.response()).body == b"12345"
+            assert await client.rest() == b""
         await until(lambda: at.door.statistics().open == 0)
 
 
