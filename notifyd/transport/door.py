@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
-from notifyd.errors import BadRequest, HttpError
+from notifyd.errors import HttpError
 from notifyd.transport.head import parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
-from notifyd.transport.refusal import NoRoom, RequestTimeout, UnknownUpgrade, UpgradeRequired, refusal
+from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
+from notifyd.transport.route import Route, route_of
 from notifyd.transport.stream import DoorStream
 from notifyd.transport.wire import Wire
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     FastLane = Callable[[socket.socket, RequestHead, bytes], Coroutine[Any, Any, None]]
     HttpTurn = Callable[[DoorStream], Awaitable[None]]
 
-__all__ = ["Door", "DoorStatistics", "Route", "open_listeners", "route_of", "url_of"]
+__all__ = ["Door", "DoorStatistics", "open_listeners", "url_of"]
 
 #: Seconds for a whole request head, counted from the connection or from the head's first byte.
 HEAD_S = 5.0
@@ -48,41 +48,6 @@ _STARVED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LISTENER_GONE = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 
 log = structlog.get_logger("notifyd.transport")
-
-
-class Route(Enum):
-    """The lane of one request."""
-
-    WEBSOCKET = auto()
-    SSE = auto()
-    HTTP = auto()
-
-
-def route_of(head: RequestHead) -> Route:
-    """Which lane serves `head`. Raises BadRequest or UpgradeRequired."""
-    if head.header("upgrade") is not None:
-        if not _is_websocket(head):
-            raise UnknownUpgrade("only GET /ws can be upgraded, to websocket")
-        route = Route.WEBSOCKET
-    elif head.method == "GET" and head.path == "/ws":
-        raise UpgradeRequired
-    elif head.method == "GET" and head.path == "/events":
-        route = Route.SSE
-    else:
-        return Route.HTTP
-    if head.has_body:
-        raise BadRequest("this request has no body")
-    return route
-
-
-def _is_websocket(head: RequestHead) -> bool:
-    return (
-        head.method == "GET"
-        and head.path == "/ws"
-        and head.http_version >= (1, 1)
-        and head.tokens("upgrade") == ["websocket"]
-        and head.has_token("connection", "upgrade")
-    )
 
 
 @dataclass(frozen=True)
