@@ -66,7 +66,6 @@ async def decide(store: Store, run: Run, pace: Pace) -> Outcome:
     for items in _portions(rows):
         await pace.breathe()
         await _Portion(store, run, items, pace).judge(outcome)
-    outcome.alerts.sort(key=lambda alert: (alert.moment.price_id, alert.watch.watch_key))
     return outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,12 +19,12 @@ from notifyd.messages import (
 )
 from notifyd.store import history
 from notifyd.store.base import NewEntry
-from notifyd.store.history import Compared, Told
+from notifyd.store.history import Compared, ComparedStore, Told
 from notifyd.store.json_rows import records
 from notifyd.store.watch_rules import TargetPrice, decode_store_id, decode_stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from notifyd.checker.matching import Alert
     from notifyd.clock import Pace
@@ -40,23 +41,36 @@ class Evidence:
 
     def __init__(self) -> None:
         self._told: dict[int, Told] = {}
+        self._compared: dict[int, int] = {}
         self._stores: dict[int, set[str]] = defaultdict(set)
 
-    async def read(self, store: Store, alerts: Sequence[Alert], pace: Pace) -> None:
+    async def read(self, store: Store, alerts: Iterable[Alert], pace: Pace) -> None:
         """Fetch what the deals of `alerts` say beside their prices. Raises Unavailable."""
-        times = {alert.moment.price_id: alert.moment.observed_ms - COMPARED_MS for alert in alerts}
-        keys = list(times.items())
-        for start in range(0, len(keys), PORTION):
-            await self._read(store, encode_json(keys[start : start + PORTION]).decode())
-            pace.rested()
+        everywhere: dict[int, int] = {}
+        in_some_stores: dict[int, int] = {}
+        for alert in alerts:
+            await pace.breathe()
+            since_ms = alert.moment.observed_ms - COMPARED_MS
+            everywhere[alert.moment.price_id] = since_ms
+            if alert.watch.stores is not None:
+                in_some_stores[alert.moment.price_id] = since_ms
+        for keys in _portions(everywhere):
+            await self._read_prices(store, keys)
+            await pace.breathe()
+        for keys in _portions(in_some_stores):
+            await self._read_stores(store, keys)
+            await pace.breathe()
 
-    async def _read(self, store: Store, keys: str) -> None:
+    async def _read_prices(self, store: Store, keys: str) -> None:
         def read(tx: Transaction) -> tuple[bytes, bytes]:
             return history.told(tx, keys), history.compared(tx, keys)
 
         told, compared = await store.read(read)
         self._told.update((each.price_id, each) for each in records(told, Told))
-        for each in records(compared, Compared):
+        self._compared.update(records(compared, Compared))
+
+    async def _read_stores(self, store: Store, keys: str) -> None:
+        for each in records(await store.read(lambda tx: history.compared_stores(tx, keys)), ComparedStore):
             self._stores[each.price_id].add(each.store_id)
 
     def deal(self, alert: Alert) -> Deal:
@@ -74,7 +88,7 @@ class Evidence:
             baseline=baseline,
             baseline_price_in_cents=baseline_price,
             rank_in_history=told.rank,
-            stores_compared=self._compared(alert),
+            stores_compared=self._compared_with(alert),
             observed_at=iso(moment.observed_ms),
             valid_until=None if told.valid_until_ms is None else iso(told.valid_until_ms),
             url=told.url,
@@ -82,9 +96,17 @@ class Evidence:
             watch_id=alert.watch.watch_id,
         )
 
-    def _compared(self, alert: Alert) -> int:
-        stores, wanted = self._stores[alert.moment.price_id], decode_stores(alert.watch.stores)
-        return len(stores if wanted is None else stores & wanted)
+    def _compared_with(self, alert: Alert) -> int:
+        wanted = decode_stores(alert.watch.stores)
+        if wanted is None:
+            return self._compared[alert.moment.price_id]
+        return len(self._stores[alert.moment.price_id] & wanted)
+
+
+def _portions(times: dict[int, int]) -> Iterator[str]:
+    keys = list(times.items())
+    for start in range(0, len(keys), PORTION):
+        yield encode_json(keys[start : start + PORTION]).decode()
 
 
 def _baseline(alert: Alert) -> tuple[str, int | None]:
@@ -95,27 +117,31 @@ def _baseline(alert: Alert) -> tuple[str, int | None]:
     return alert.rule.baseline, None if twice is None else (twice + 1) // 2
 
 
-def by_user(alerts: Iterable[Alert]) -> dict[str, list[Alert]]:
-    """The alerts of each user in their order, one for a price that fires several of the user's watches."""
+async def by_user(alerts: Iterable[Alert], pace: Pace) -> dict[str, list[Alert]]:
+    """The alerts of each user in the order of their prices; of a price that fires several watches, one."""
     told: dict[str, dict[int, Alert]] = defaultdict(dict)
     for alert in alerts:
-        told[alert.watch.user_id].setdefault(alert.moment.price_id, alert)
-    return {user_id: list(each.values()) for user_id, each in told.items()}
+        await pace.breathe()
+        of_user, price_id = told[alert.watch.user_id], alert.moment.price_id
+        first = of_user.setdefault(price_id, alert)
+        if alert.watch.watch_key < first.watch.watch_key:
+            of_user[price_id] = alert
+    return {user_id: [each[price_id] for price_id in sorted(each)] for user_id, each in told.items()}
 
 
 async def notifications(store: Store, alerts: Sequence[Alert], now_ms: int, pace: Pace) -> list[NewEntry]:
     """One deal-notification for each user in `alerts`. Raises Unavailable."""
     if not alerts:
         return []
-    users = by_user(alerts)
-    shown = [alert for each in users.values() for alert in each[:MAX_DEALS_PER_MESSAGE]]
+    users = await by_user(alerts, pace)
     evidence = Evidence()
-    await evidence.read(store, shown, pace)
+    shown = {user_id: each[:MAX_DEALS_PER_MESSAGE] for user_id, each in users.items()}
+    await evidence.read(store, chain.from_iterable(shown.values()), pace)
     entries = []
-    for user_id, each in users.items():
+    for user_id, each in shown.items():
         await pace.breathe()
-        deals = [evidence.deal(alert) for alert in each[:MAX_DEALS_PER_MESSAGE]]
-        entries.append(_entry(user_id, deals, len(each), now_ms))
+        deals = [evidence.deal(alert) for alert in each]
+        entries.append(_entry(user_id, deals, len(users[user_id]), now_ms))
     return entries
 
 

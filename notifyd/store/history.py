@@ -184,7 +184,14 @@ class Told(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Which stores had a price of the item, in the currency, when a price was observed or shortly before."""
+    """How many stores had a price of the item and currency when a price was observed or shortly before."""
+
+    price_id: int
+    stores: int
+
+
+class ComparedStore(NamedTuple):
+    """One of those stores; its id is JSON text."""
 
     price_id: int
     store_id: str
@@ -217,19 +224,30 @@ _told = (
     .join(items, items.c.item_id == price_series.c.item_id)
 )
 _other = price_series.alias("other")
-_was_there = exists().where(
-    _own.c.series_id == _other.c.series_id,
-    _own.c.observed_ms.between(_alerted.c.since_ms, prices.c.observed_ms),
-    _own.c.price_id <= prices.c.price_id,
-)
-_compared = (
-    select(together(prices.c.price_id, _other.c.store_id))
-    .join_from(_alerted, prices, prices.c.price_id == _alerted.c.price_id)
-    .join(price_series, price_series.c.series_id == prices.c.series_id)
-    .join(
-        _other,
-        and_(_other.c.item_id == price_series.c.item_id, _other.c.currency == price_series.c.currency),
+_was_there = (
+    exists()
+    .where(
+        _own.c.series_id == _other.c.series_id,
+        _own.c.observed_ms.between(_alerted.c.since_ms, prices.c.observed_ms),
+        _own.c.price_id <= prices.c.price_id,
     )
+    .correlate(_alerted, prices, _other)
+)
+_same_item = and_(_other.c.item_id == price_series.c.item_id, _other.c.currency == price_series.c.currency)
+_alerted_series = _alerted.join(prices, prices.c.price_id == _alerted.c.price_id).join(
+    price_series, price_series.c.series_id == prices.c.series_id
+)
+_stores_there = (
+    select(func.count())
+    .select_from(_other)
+    .where(_same_item, _was_there)
+    .correlate(_alerted, prices, price_series)
+    .scalar_subquery()
+)
+_compared = select(together(prices.c.price_id, _stores_there)).select_from(_alerted_series)
+_compared_stores = (
+    select(together(prices.c.price_id, _other.c.store_id))
+    .select_from(_alerted_series.join(_other, _same_item))
     .where(_was_there)
 )
 
@@ -240,5 +258,10 @@ def told(tx: Transaction, keys: str) -> bytes:
 
 
 def compared(tx: Transaction, keys: str) -> bytes:
-    """The stores Compared with each price: those with a price since the time beside its price_id."""
+    """How many stores are Compared with each price: those with one since the time beside its price_id."""
     return json_of(tx, _compared, {"keys": keys})
+
+
+def compared_stores(tx: Transaction, keys: str) -> bytes:
+    """Those stores themselves, each a ComparedStore."""
+    return json_of(tx, _compared_stores, {"keys": keys})
