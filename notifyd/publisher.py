@@ -92,8 +92,15 @@ class Publisher:
     Cancellation: it may have been stored; the same idempotency key finds out.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, give_up_s: float, draw: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        give_up_s: float,
+        draw: Callable[[], float],
+        on_retry: Callable[[str], None],
+    ) -> None:
         self._http = http
+        self._on_retry = on_retry
         self._give_up_s = give_up_s
         self._draw = draw
 
@@ -177,6 +184,7 @@ class Publisher:
                 wait_s += _retry_after_s(response)
             if trio.current_time() + wait_s > deadline:
                 break
+            self._on_retry(f"{fault.detail}; trying again")
             await trio.sleep(wait_s)
         raise OutcomeUnknown(fault.detail) if uncertain else fault
 
@@ -273,12 +281,15 @@ async def open_publisher(
     give_up_s: float = 30.0,
     transport: httpx2.AsyncBaseTransport | None = None,
     draw: Callable[[], float] = random.random,
+    on_retry: Callable[[str], None] = lambda _: None,
 ) -> AsyncGenerator[Publisher, None]:
     """A publisher to the server at `url` (`http://HOST:PORT` or `unix:PATH`) with a publish key.
 
     `give_up_s`: seconds for which a call tries again what may pass; `transport`: carries the requests
-    instead of the network; `draw`: a number in [0, 1) for every random wait. Raises ValueError for a `url`
-    or `key` that is none. Closes: its connections, when the block is left.
+    instead of the network; `draw`: a number in [0, 1) for every random wait; `on_retry`: told why a call is
+    tried again. Raises ValueError for a `url` or `key` that is none.
+
+    Closes: its connections, when the block is left.
     """
     if not key or not key.isascii() or not key.isprintable():
         raise ValueError("the key is not one: it has characters that no key has, or none at all")
@@ -291,4 +302,4 @@ async def open_publisher(
     async with httpx2.AsyncClient(
         base_url=url, headers=headers, timeout=ATTEMPT_SECONDS, transport=transport, trust_env=False
     ) as http:
-        yield Publisher(http, give_up_s, draw)
+        yield Publisher(http, give_up_s, draw, on_retry)

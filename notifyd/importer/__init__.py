@@ -7,6 +7,6 @@ and never costs the server a turn of its loop.
 from __future__ import annotations
 
 from notifyd.importer.rows import Spec, make_spec
-from notifyd.importer.sending import Summary, import_prices
+from notifyd.importer.sending import Progress, Summary, import_prices
 
-__all__ = ["Spec", "Summary", "import_prices", "make_spec"]
+__all__ = ["Progress", "Spec", "Summary", "import_prices", "make_spec"]

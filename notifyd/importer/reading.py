@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,31 +38,34 @@ class Numbered(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """An open price file; `size` and `position` are bytes of the file as it lies on disk."""
+    """An open price file; `size` and `position` are bytes of the file as it lies on disk, 0 for a pipe."""
 
     text: TextIO
     is_json: bool
     size: int
+    changed_ms: int
     raw: BinaryIO
 
     @property
     def position(self) -> int:
-        return self.raw.tell()
+        return self.raw.tell() if self.size else 0
 
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
     """Open `path` and look what it is. Raises ConfigError for what cannot hold prices, OSError."""
+    if path.is_dir() or not path.exists():
+        raise ConfigError(f"{path}: there is no such file")
     with path.open("rb") as raw:
-        size = raw.seek(0, io.SEEK_END)
-        raw.seek(0)
+        status = os.fstat(raw.fileno())
+        size = status.st_size if raw.seekable() else 0
         packed = raw.peek(2).startswith(_GZIP_MAGIC)
         data = gzip.GzipFile(fileobj=raw) if packed else raw
         with io.BufferedReader(cast("io.RawIOBase", data)) as buffered:
             is_json = _is_json(_head(buffered, path), path)
             # undecodable bytes survive as lone surrogates and fail with the row that has them
             with io.TextIOWrapper(buffered, "utf-8-sig", errors="surrogateescape", newline="") as text:
-                yield Source(text, is_json, size, raw)
+                yield Source(text, is_json, size, status.st_mtime_ns // 1_000_000, raw)
 
 
 def _head(buffered: io.BufferedReader[Any], path: Path) -> bytes:

@@ -50,12 +50,14 @@ class Spec:
 
     `columns` maps fields to the file's columns, `constants` to values; prices have `decimals` digits after
     the point. With `week_one`, `observed_at` is a column of week numbers and that is the date of week 1.
+    Rows without a time get `file_time`.
     """
 
     columns: Mapping[str, str]
     constants: Mapping[str, str]
     week_one: date | None = None
     decimals: int = 0
+    file_time: str | None = None
 
 
 def make_spec(
@@ -149,6 +151,8 @@ class RowParser:
                 raise RowError(f"{column}: {fault}") from None
         if "store_name" not in row:
             row["store_name"] = f"Store {row['store_id']}"
+        if "observed_at" not in row and self._spec.file_time is not None:
+            row["observed_at"] = self._spec.file_time
         _check_lengths(row)
         return _encoded(row)
 

@@ -1,0 +1,166 @@
+"""The commands, thin: each finds its settings, calls one part of notifyd and says what came of it.
+
+    server   serve, demo, token, check-config, migrate       talk     publish, listen
+    prices   import-prices                                   options  settings as flags, whom to talk to
+    wording  messages and errors for people
+
+A module of commands is imported when one of its commands is used, so that `--help` stays quick. Exit codes:
+0 done, 1 it failed, 2 wrong usage or settings; a failure is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from inspect import cleandoc
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyclopts import App, CycloptsError
+
+from notifyd.errors import ConfigError, NotifydError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class _Command(NamedTuple):
+    name: str
+    target: str
+    about: str
+
+
+#: The texts stand here and not in docstrings, which would need the module imported.
+_COMMANDS = (
+    _Command(
+        "serve",
+        "server:serve",
+        """Run the server until SIGINT or SIGTERM.
+
+        It prints `listening on …` once it does.
+
+        Example: `notifyd serve --listen 127.0.0.1:8000 --publish-keys some-long-key`""",
+    ),
+    _Command(
+        "demo",
+        "server:demo",
+        """Run a server with three users, a price feed and a page.
+
+        Example: `notifyd demo --fresh`""",
+    ),
+    _Command(
+        "publish",
+        "talk:publish",
+        """Publish a notification.
+
+        Example: `notifyd publish --user ann --message "Your report is ready"`
+
+        Example: `notifyd publish --broadcast --type x-sale --data '{"until": "noon"}'`""",
+    ),
+    _Command(
+        "listen",
+        "talk:listen",
+        """Print a user's notifications as they come, a line each.
+
+        It comes back by itself after any outage and goes on where it was; standard error says so.
+
+        Example: `notifyd listen --user ann`""",
+    ),
+    _Command(
+        "token",
+        "server:token",
+        """Make a token for a user, signed with the secret in the settings.
+
+        Example: `notifyd token --user ann --ttl 1h`""",
+    ),
+    _Command(
+        "import-prices",
+        "prices:import_file",
+        """Import prices from a CSV or JSON lines file, gzipped or not.
+
+        Fields are item_id, item_name, store_id, price_in_cents, currency, and optionally store_name,
+        observed_at, valid_until, url, image_url; a column of the same name is found without --map. Good rows
+        go in, bad ones are told with their line. Importing a file again adds nothing.
+
+        Example: `notifyd import-prices prices.csv.gz --map item_name=item --map price_in_cents=price
+        --decimals 2 --set currency=USD --observed-at week --week-one 1989-09-14`""",
+    ),
+    _Command(
+        "check-config",
+        "server:check_config",
+        """Print the settings in force, and what is not checked. Secrets are not shown.
+
+        Example: `notifyd check-config --config /etc/notifyd.toml`""",
+    ),
+    _Command(
+        "migrate",
+        "server:migrate",
+        """Bring the database up to date. The server does so as well when it starts.
+
+        Example: `notifyd migrate --database-url sqlite:///notifyd.db`""",
+    ),
+)
+
+
+def make_app() -> App:
+    """The command line, with no module of commands imported yet."""
+    app = App(
+        name="notifyd",
+        help="A notification server for deal alerts. Example: `notifyd demo`",
+        version=_version,
+        backend="trio",
+        suppress_keyboard_interrupt=False,
+    )
+    for place, command in enumerate(_COMMANDS):
+        about = cleandoc(command.about)
+        app.command(f"notifyd.cli.{command.target}", name=command.name, help=about, sort_key=place)
+    return app
+
+
+def _version() -> str:
+    from notifyd import __version__
+
+    return __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        result = make_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        known = [command.name for command in _COMMANDS if command.name in arguments[:1]]
+        return _fail(2, f"{str(error).rstrip('.')}; see `{' '.join(['notifyd', *known, '--help'])}`")
+    except (KeyboardInterrupt, Exception, BaseExceptionGroup) as error:
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: BaseException) -> int:
+    """One line and an exit code for what may happen; anything else is a bug and rises with its traceback."""
+    causes = list(_leaves(error))
+    if any(isinstance(cause, BrokenPipeError) for cause in causes):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush cannot fail
+        return 0
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+        return _fail(1, "interrupted")
+    for cause in causes:
+        if isinstance(cause, ConfigError):
+            return _fail(2, "; ".join(str(cause).splitlines()))
+        if isinstance(cause, NotifydError | OSError):
+            from notifyd.cli.wording import advice
+
+            return _fail(1, advice(cause))
+    raise error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _fail(code: int, text: str) -> int:
+    print("notifyd:", " ".join(text.split()), file=sys.stderr)
+    return code
