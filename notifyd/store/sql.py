@@ -99,7 +99,7 @@ class Database:
     """The connections, and each call's transaction with its errors translated. Blocking."""
 
     def __init__(self, writer: Engine, reader: Engine) -> None:
-        self._writer_engine = writer
+        self.writer_engine = writer
         self._reader_engine = reader
         self._writer: Connection | None = None
         self._readers: list[Connection] = []
@@ -137,7 +137,7 @@ class Database:
     def interrupt(self, call: Call) -> None:
         """Make the call fail soon, from another thread. What already syncs its COMMIT goes on."""
         connection = call.connection
-        if connection is not None and not connection.closed:
+        if connection is not None:
             sqlite.interrupt(connection)
 
     def close(self) -> None:
@@ -150,11 +150,11 @@ class Database:
         self._readers.clear()
         self._writer = None
         self._reader_engine.dispose()
-        self._writer_engine.dispose()
+        self.writer_engine.dispose()
 
     def _open_writer(self) -> Connection:
         if self._writer is None or self._writer.closed:
-            self._writer = _connect(self._writer_engine)
+            self._writer = _connect(self.writer_engine)
         return self._writer
 
     def _open_reader(self) -> Connection:
@@ -178,7 +178,7 @@ class Database:
         try:
             connection.commit()
         except DBAPIError as error:
-            _roll_back(connection)
+            _discard(connection)  # it has forgotten its transaction, which the database may still have open
             if sqlite.fault_of(error) is Fault.FULL:
                 raise DiskFull from error
             if sqlite.is_interrupt(error):  # by our own deadline, before anything was written
@@ -197,9 +197,14 @@ def _connect(engine: Engine) -> Connection:
 def _roll_back(connection: Connection) -> None:
     try:
         connection.rollback()
-    except DBAPIError:  # this connection is of no more use; SQLite rolls back when it is closed
-        connection.invalidate()
-        connection.close()
+    except DBAPIError:
+        _discard(connection)
+
+
+def _discard(connection: Connection) -> None:
+    """Close for good; that rolls back."""
+    connection.invalidate()
+    connection.close()
 
 
 def _error_of(error: DBAPIError) -> StoreError:

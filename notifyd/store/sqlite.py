@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.pool import NullPool
 
 from notifyd.errors import ConfigError
@@ -73,8 +73,9 @@ def is_interrupt(error: DBAPIError) -> bool:
 
 def interrupt(connection: Connection) -> None:
     """Make whatever runs on `connection` in another thread fail soon; a COMMIT that syncs goes on."""
-    raw: Any = connection.connection.dbapi_connection
-    raw.interrupt()
+    with suppress(sqlite3.ProgrammingError, InvalidRequestError):  # closed in this very moment
+        raw: Any = connection.connection.dbapi_connection
+        raw.interrupt()
 
 
 def database_file(url: str) -> Path:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from notifyd.errors import ConfigError
+from notifyd.store.migrations import newest_revision
+from notifyd.store.schema import REVISION, metadata
+from notifyd.store.sql import Call, open_database, prepare
+
+if TYPE_CHECKING:
+    from notifyd.store.sql import Database
+
+
+def test_the_code_expects_the_newest_revision() -> None:
+    assert newest_revision() == REVISION
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(database: Database) -> None:
+    with database.writer_engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        found = inspect(connection)
+        for table in metadata.tables.values():
+            indexes = {(i["name"], tuple(i["column_names"])) for i in found.get_indexes(table.name)}
+            wanted = {(i.name, tuple(c.name for c in i.columns)) for i in table.indexes}
+            assert indexes == wanted
+
+
+def test_a_migration_that_fails_leaves_nothing(database_url: str) -> None:
+    with open_database(database_url, busy_s=1) as database:
+        database.write(lambda tx: tx.execute(text("CREATE TABLE users (x INTEGER)")), Call(1))
+        with pytest.raises(ConfigError, match="users"):
+            prepare(database, 1)
+        with database.writer_engine.connect() as connection:
+            assert inspect(connection).get_table_names() == ["users"]
+
+
+def test_a_database_of_newer_code_is_refused(database_url: str) -> None:
+    with open_database(database_url, busy_s=1) as database:
+        prepare(database, 1)
+        newer = text("UPDATE alembic_version SET version_num = '9999'")
+        database.write(lambda tx: tx.execute(newer), Call(1))
+        with pytest.raises(ConfigError, match=r"older than the database.*9999"):
+            prepare(database, 1)
+
+
+def test_preparing_again_changes_nothing(database: Database) -> None:
+    first = prepare(database, 1)
+    assert prepare(database, 2) == first
