@@ -37,7 +37,7 @@ class Checker:
     checkers at once, neither miss nor repeat anything.
     """
 
-    def __init__(self, store: Store, inbox: Inbox, *, clock: Callable[[], int], interval_s: float) -> None:
+    def __init__(self, store: Store, inbox: Inbox, clock: Callable[[], int], interval_s: float) -> None:
         self._store = store
         self._inbox = inbox
         self._clock = clock
