@@ -1,6 +1,7 @@
 """The inbox: everything that is written to the log, and how a user reads it back.
 
 records.py   what goes in and what comes out
+preparing.py a publication checked and encoded
 writer.py    the one task that writes: group commit, its deadlines and failures
 group.py     what one group does in its transaction
 marking.py   marks and withdrawals, which are entries too

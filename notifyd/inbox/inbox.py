@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Never, TypeVar
+from typing import TYPE_CHECKING, Never, TypeVar
 
-import msgspec
 import trio
 
 from notifyd.errors import BadRequest, HttpError, Unprocessable
 from notifyd.inbox import marking, reading
 from notifyd.inbox.group import Prepared
+from notifyd.inbox.preparing import Slices, prepare
 from notifyd.inbox.reading import Question
 from notifyd.inbox.records import InboxStatistics, Listing, Receipt, Resumption
 from notifyd.inbox.upkeep import Acks, Retention
 from notifyd.inbox.writer import Writer
-from notifyd.messages import prepare
 from notifyd.store import log, users
 from notifyd.store.base import NewEntry
-from notifyd.store.log import Key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from notifyd.inbox.records import Publication
-    from notifyd.inbox.writer import OnCommit
+    from notifyd.inbox.writer import OnCommit, Request
     from notifyd.messages import MarkState, State
     from notifyd.store.base import Entry, LogPage, Store, Transaction
 
@@ -37,8 +34,6 @@ PAGE_BYTES = 256 * 1024
 PAGE_ROWS = 500
 #: Seconds that stopping waits for what is already in the queue.
 DRAIN_S = 5.0
-#: Rows encoded between two checkpoints, so that a large request does not stall the loop.
-SLICE_ROWS = 50
 
 
 class Inbox:
@@ -82,16 +77,17 @@ class Inbox:
 
     async def append(self, publication: Publication) -> Receipt:
         """Store one publication durably, for each of its users. Raises Unprocessable, IdempotencyConflict."""
-        prepared = await self._prepare(publication)
+        prepared = await prepare(publication, self._clock(), Slices())
         receipt: Receipt = await self._writer.submit(prepared)
         return receipt
 
     async def append_many(self, publications: Iterable[Publication]) -> list[Receipt | HttpError]:
         """Store many, each succeeding or failing alone; what they get, in their order."""
-        requests = [await self._enqueue(publication) for publication in publications]
+        slices = Slices()
+        prepared = [await self._prepared(publication, slices) for publication in publications]
+        requests = [self._enqueued(each) for each in prepared]
         return [
-            request if isinstance(request, HttpError) else await _settled(request.result())
-            for request in requests
+            request if isinstance(request, HttpError) else await _settled(request) for request in requests
         ]
 
     async def work(self, fn: Callable[[Transaction], tuple[Sequence[NewEntry], T]]) -> T:
@@ -189,6 +185,10 @@ class Inbox:
         """Trim the log once a minute, until cancelled."""
         await self._retention.run()
 
+    async def trim(self) -> None:
+        """Do now what `run_retention` does once a minute. Raises StoreError; what is gone stays gone."""
+        await self._retention.trim()
+
     def statistics(self) -> InboxStatistics:
         """Counts since the start."""
         counts = self._writer.counts
@@ -218,32 +218,17 @@ class Inbox:
         self._retention.note(entries)
         self.on_commit(entries, withdrawn)
 
-    async def _enqueue(self, publication: Publication) -> Any:
+    async def _prepared(self, publication: Publication, slices: Slices) -> Prepared | HttpError:
         try:
-            return self._writer.enqueue(await self._prepare(publication))
+            return await prepare(publication, self._clock(), slices)
         except HttpError as error:
             return error
 
-    async def _prepare(self, publication: Publication) -> Prepared:
-        """Check and encode, with checkpoints between slices. Raises Unprocessable."""
-        now = self._clock()
-        notification_id = new_notification_id(now)
-        expires_ms = None
-        if publication.expires_in_s is not None:
-            expires_ms = now + round(publication.expires_in_s * 1000)
-        entries: list[NewEntry] = []
-        for user_id in _addressees(publication):
-            if len(entries) % SLICE_ROWS == SLICE_ROWS - 1:
-                await trio.lowlevel.checkpoint()
-            data = _encode(publication, notification_id, user_id)
-            entries.append(NewEntry(notification_id, user_id, publication.draft.type, data, now, expires_ms))
-        key = publication.idempotency_key
-        return Prepared(
-            notification_id,
-            entries,
-            None if key is None else Key(publication.publisher, key),
-            publication.body_hash,
-        )
+    def _enqueued(self, prepared: Prepared | HttpError) -> Request | HttpError:
+        try:
+            return prepared if isinstance(prepared, HttpError) else self._writer.enqueue(prepared)
+        except HttpError as error:
+            return error
 
     async def _run(self, stopped: trio.CancelScope) -> None:
         with stopped:
@@ -257,29 +242,9 @@ class Inbox:
         self._writer.close()
 
 
-def new_notification_id(now_ms: int) -> str:
-    """64 random bits behind the time, so that the rows of a group stand side by side in the index."""
-    return f"{now_ms:012x}{secrets.token_hex(8)}"
-
-
-def _addressees(publication: Publication) -> Sequence[str | None]:
-    if publication.user_ids is None:
-        return (None,)
-    if not publication.user_ids:
-        raise Unprocessable("user_ids is empty")
-    return tuple(dict.fromkeys(publication.user_ids))
-
-
-def _encode(publication: Publication, notification_id: str, user_id: str | None) -> bytes:
+async def _settled(request: Request) -> Receipt | HttpError:
     try:
-        return prepare(publication.draft, notification_id=notification_id, user_id=user_id)
-    except msgspec.ValidationError as error:
-        raise Unprocessable(str(error)) from None
-
-
-async def _settled(result: Any) -> Receipt | HttpError:
-    try:
-        receipt: Receipt = await result
+        receipt: Receipt = await request.result()
     except HttpError as error:
         return error
     return receipt
