@@ -7,6 +7,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from notifyd.checker.deciding import PORTION
 from notifyd.store.watch_rules import BASELINES, PercentDrop, Rule, TargetPrice, WatchSpec
 from tests.checker.conftest import Alert, Killed, Row, Shop, Watched
 
@@ -295,6 +296,16 @@ async def test_one_notification_a_user_and_run_with_fifty_deals_at_most(shop: Sh
     assert [len(each.deals) for each in told] == [50] * 4
     assert [each.more_deals or 0 for each in told] == [3, 3, 0, 0]
     assert told[0].message == "You have 53 new deal(s) on your watched items!"
+
+
+async def test_a_run_of_many_items_is_decided_in_portions(shop: Shop) -> None:
+    items = [f"item {number}" for number in range(2 * PORTION + 1)]
+    for item_id in (items[0], items[PORTION], items[-1]):
+        await shop.watch("ann", item_id, spec(TARGET, item_id))
+    await shop.post([row(90, 1, item_id=item_id) for item_id in items])
+    await shop.check()
+    (told,) = shop.notifications()
+    assert [deal.item_id for deal in told.deals] == [items[0], items[PORTION], items[-1]]
 
 
 # --- runs -----------------------------------------------------------------------------------------------

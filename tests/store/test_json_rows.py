@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import create_engine, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import create_engine, make_url, select
 
 from notifyd.messages import encode_json
 from notifyd.store.json_rows import INT, TEXT, records, rows_of, together
@@ -26,10 +25,13 @@ def test_rows_go_in_and_out_as_one_text() -> None:
 
 
 def test_both_databases_are_asked_in_their_own_words() -> None:
-    on_sqlite = str(TOGETHER.compile(dialect=sqlite.dialect()))
+    def spoken_by(url: str) -> str:
+        return str(TOGETHER.compile(dialect=make_url(url).get_dialect()()))
+
+    on_sqlite = spoken_by("sqlite://")
     assert "json_group_array(json_array(given_keys.number, given_keys.name))" in on_sqlite
     assert "json_extract(keys_json.value, '$[1]') AS number" in on_sqlite
-    on_postgresql = str(TOGETHER.compile(dialect=postgresql.dialect()))
+    on_postgresql = spoken_by("postgresql+psycopg://")
     assert "json_agg(json_build_array(given_keys.number, given_keys.name))" in on_postgresql
     assert "CAST(keys_json.value ->> 1 AS BIGINT) AS number" in on_postgresql
     assert "jsonb_array_elements(CAST(" in on_postgresql
