@@ -1,0 +1,297 @@
+"""The composition root: builds the parts, owns the nurseries, and knows in which order they stop.
+
+    store ▸ inbox (writer) ▸ broker ▸ jobs ▸ the app's lifespan ▸ connections ▸ accepting
+
+Each is an `async with` inside the one before it, so that leaving goes the other way round. Nothing else
+constructs a part, and there is no module state: two services can live in one process.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import trio
+
+from notifyd.api.app import create_app, create_operator_app
+from notifyd.api.parts import ApiParts
+from notifyd.broker.memory import Broker
+from notifyd.broker.subscriptions import open_subscription
+from notifyd.broker.window import MAX_BYTES, MAX_ENTRIES, Window
+from notifyd.checker.loop import Checker
+from notifyd.clock import wall_ms
+from notifyd.errors import CloseCode
+from notifyd.inbox import Publication, open_inbox
+from notifyd.jobs import Jobs, open_jobs
+from notifyd.keys import keys_from_config
+from notifyd.logs import configure_logging
+from notifyd.signals import open_stop
+from notifyd.store.sql import open_store
+from notifyd.transport.connection import Connections, Lane
+from notifyd.transport.door import Door, open_listeners, url_of
+from notifyd.transport.heartbeat import Wheel
+from notifyd.transport.hypercorn import open_http
+from notifyd.transport.sse import serve_sse
+from notifyd.transport.websocket import serve_websocket
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from quart import Blueprint
+
+    from notifyd.broker.subscriptions import Subscription
+    from notifyd.config import Config
+    from notifyd.inbox import Inbox, Receipt
+    from notifyd.keys import Keys
+    from notifyd.messages import Draft
+    from notifyd.store.base import Store
+    from notifyd.transport.head import RequestHead
+
+#: Seconds after the drain within which everything else has ended.
+STOP_MARGIN_S = 5.0
+#: The name under which a program that runs the service in itself publishes.
+IN_PROCESS = "in-process"
+
+DAY_MS = 86_400_000
+
+log = structlog.get_logger("notifyd.service")
+
+
+class Service:
+    """A running server, and the calls a program makes on it when both share a process."""
+
+    def __init__(self, config: Config, store: Store, inbox: Inbox, broker: Broker, keys: Keys) -> None:
+        self.config = config
+        self.store = store
+        self.inbox = inbox
+        self.broker = broker
+        self.keys = keys
+        self.connections = Connections(config.max_connections_per_user)
+        self.urls: list[str] = []
+        self.doors: list[Door] = []
+        self.stopping = False
+
+    @property
+    def url(self) -> str:
+        """Where the main bind is reached, with the port that was really taken."""
+        return self.urls[0]
+
+    async def notify_user(
+        self,
+        user_id: str,
+        message: Draft,
+        *,
+        expires_in_s: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> Receipt:
+        """Store a notification for one user and show it wherever they are.
+
+        Returns once it is committed. Raises Unprocessable, Unavailable, OutcomeUnknown, DiskFull.
+        """
+        return await self._publish(message, (user_id,), expires_in_s, idempotency_key)
+
+    async def broadcast(
+        self, message: Draft, *, expires_in_s: float | None = None, idempotency_key: str | None = None
+    ) -> Receipt:
+        """Store an announcement and show it to everyone. Returns and raises as `notify_user` does."""
+        return await self._publish(message, None, expires_in_s, idempotency_key)
+
+    async def _publish(
+        self,
+        message: Draft,
+        user_ids: tuple[str, ...] | None,
+        expires_in_s: float | None,
+        idempotency_key: str | None,
+    ) -> Receipt:
+        publication = Publication(
+            draft=message,
+            user_ids=user_ids,
+            publisher=IN_PROCESS,
+            expires_in_s=expires_in_s,
+            idempotency_key=idempotency_key,
+        )
+        return await self.inbox.append(publication)
+
+    def connection_stats(self) -> dict[str, Any]:
+        """Live connections and users, as the original's `getConnectionStats()`."""
+        return asdict(self.connections.statistics())
+
+    @asynccontextmanager
+    async def subscribe(self, user_id: str, *, since: str | None = None) -> AsyncIterator[Subscription]:
+        """The messages of one user and of everyone as a bounded memory channel, from a cursor or from now."""
+        start = await self.inbox.resume(user_id, since, window_floor=self.broker.window.floor)
+        async with open_subscription(
+            self.broker, user_id, position=start.position, read_page=self.inbox.page
+        ) as subscription:
+            yield subscription
+
+
+@asynccontextmanager
+async def open_service(
+    config: Config,
+    *,
+    blueprints: Sequence[Blueprint] = (),
+    clock: Callable[[], int] = wall_ms,
+    window_entries: int = MAX_ENTRIES,
+) -> AsyncIterator[Service]:
+    """Run a server as long as the block: listening when it is entered, drained and closed when it is left.
+
+    `blueprints` are added to the HTTP app. Raises ConfigError when a setting cannot be used.
+    Cancellation: nothing is drained; connections end at once, and the store is closed in order.
+    """
+    async with (
+        open_store(config.database_url, clock=clock) as store,
+        _open_log(config, store, clock, window_entries) as (inbox, broker),
+        open_jobs() as jobs,
+    ):
+        service = Service(config, store, inbox, broker, keys_from_config(config))
+        wheel = Wheel(clock, config)
+        checker = Checker(store, inbox, clock, config.check_interval_seconds)
+        parts = _api_parts(service, jobs, checker, clock)
+        jobs.start("dispatcher", broker.run_dispatcher)
+        jobs.start("heartbeat", wheel.run)
+        jobs.start("checker", checker.run)
+        jobs.start("acks", inbox.run_acks)
+        jobs.start("retention", inbox.run_retention)
+        async with _open_front(service, parts, wheel, clock, blueprints):
+            yield service
+
+
+@asynccontextmanager
+async def _open_log(
+    config: Config, store: Store, clock: Callable[[], int], window_entries: int
+) -> AsyncIterator[tuple[Inbox, Broker]]:
+    """The log's writer and the window over it; the window is filled before anything can be appended."""
+    async with open_inbox(
+        store,
+        clock=clock,
+        on_commit=lambda entries, withdrawn: None,
+        retention_ms=round(config.retention_days * DAY_MS),
+        max_rows_per_user=config.max_rows_per_user,
+    ) as inbox:
+        window = Window(inbox.epoch, inbox.head, max_entries=window_entries)
+        entries, floor = await inbox.newest(window_entries, MAX_BYTES // 4)
+        window.fill(entries, floor)
+        broker = Broker(window, clock)
+        inbox.on_commit = broker.publish
+        yield inbox, broker
+
+
+@asynccontextmanager
+async def _open_front(
+    service: Service,
+    parts: ApiParts,
+    wheel: Wheel,
+    clock: Callable[[], int],
+    blueprints: Sequence[Blueprint],
+) -> AsyncIterator[None]:
+    """The app's lifespan, the connections, and the doors that let them in; drained when it is left."""
+    config = service.config
+    async with (
+        open_http(create_app(parts, blueprints)) as http,
+        open_http(create_operator_app(parts)) as operator_http,
+        trio.open_nursery() as connections,
+    ):
+        lane = Lane(
+            inbox=service.inbox,
+            broker=service.broker,
+            keys=service.keys,
+            connections=service.connections,
+            wheel=wheel,
+            nursery=connections,
+            clock=clock,
+            config=config,
+        )
+        main = Door(
+            websocket=partial(serve_websocket, lane=lane), sse=partial(serve_sse, lane=lane), http=http.serve
+        )
+        binds = [(main, config.listen)]
+        if config.operator_listen is not None:
+            binds.append((_operator_door(operator_http.serve), config.operator_listen))
+        async with trio.open_nursery() as accepting:
+            for door, address in binds:
+                listeners = open_listeners(address)
+                service.doors.append(door)
+                service.urls.append(url_of(listeners[0]))
+                await accepting.start(partial(door.serve, connections=connections), listeners)
+            yield
+            await _drain(service)
+        connections.cancel_scope.cancel()
+
+
+def _operator_door(http: Any) -> Door:
+    async def nothing_here(sock: socket.socket, head: RequestHead, rest: bytes) -> None:
+        sock.close()
+
+    return Door(websocket=nothing_here, sse=nothing_here, http=http)
+
+
+async def _drain(service: Service) -> None:
+    """Stop accepting, then send every client away in a slot of its own."""
+    service.stopping = True
+    seconds = service.config.drain_seconds
+    for door in service.doors:
+        door.stop_accepting()
+        door.drain()
+    log.info("draining", connections=service.connections.statistics().total, seconds=seconds)
+    with trio.move_on_after(seconds + 1):
+        await service.connections.drain(seconds)
+
+
+def _api_parts(service: Service, jobs: Jobs, checker: Checker, clock: Callable[[], int]) -> ApiParts:
+    """What the HTTP routes may reach; the callbacks belong to parts that they do not import."""
+
+    def readiness() -> Sequence[str]:
+        down = [f"job {name} is down" for name in jobs.down()]
+        return [*down, "stopping"] if service.stopping else down
+
+    def statistics() -> dict[str, Any]:
+        return {
+            "connections": service.connection_stats(),
+            "broker": asdict(service.broker.statistics()),
+            "inbox": asdict(service.inbox.statistics()),
+            "doors": [asdict(door.statistics()) for door in service.doors],
+            "jobs": {job.name: asdict(job) for job in jobs.statistics()},
+        }
+
+    return ApiParts(
+        config=service.config,
+        inbox=service.inbox,
+        store=service.store,
+        keys=service.keys,
+        clock=clock,
+        live_connections=service.broker.live,
+        close_user=lambda user_id: service.connections.close_user(user_id, CloseCode.NORMAL),
+        refresh=service.connections.refresh,
+        statistics=statistics,
+        readiness=readiness,
+        on_prices=checker.wake,
+        set_watch=checker.set_watch,
+    )
+
+
+async def serve(
+    config: Config,
+    *,
+    blueprints: Sequence[Blueprint] = (),
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be the process `notifyd serve`: listen until SIGINT or SIGTERM, then drain and return.
+
+    A second signal cancels what is left. Raises ConfigError when a setting cannot be used.
+    """
+    configure_logging(config.log_level, config.log_format)
+    async with (
+        open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
+        open_service(config, blueprints=blueprints) as service,
+    ):
+        if service.keys.unchecked:
+            log.info("tokens are not checked for", claims=list(service.keys.unchecked))
+        stop.ready()
+        print(f"listening on {service.url}", flush=True)
+        task_status.started(service)
+        await stop.wait()
