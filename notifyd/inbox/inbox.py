@@ -10,22 +10,21 @@ import trio
 
 from notifyd.errors import BadRequest, HttpError, Unprocessable
 from notifyd.inbox import marking, reading
-from notifyd.inbox.group import Prepared
 from notifyd.inbox.preparing import Slices, prepare
 from notifyd.inbox.reading import Question
 from notifyd.inbox.records import InboxStatistics, Listing, Receipt, Resumption
 from notifyd.inbox.upkeep import Acks, Retention
 from notifyd.inbox.writer import Writer
 from notifyd.store import log, users
-from notifyd.store.base import NewEntry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
+    from notifyd.inbox.group import Prepared
     from notifyd.inbox.records import Publication
     from notifyd.inbox.writer import OnCommit, Request
     from notifyd.messages import MarkState, State
-    from notifyd.store.base import Entry, LogPage, Store, Transaction
+    from notifyd.store.base import Entry, LogPage, NewEntry, Store, Transaction
 
 T = TypeVar("T")
 
