@@ -9,7 +9,7 @@ Everything but the choice of a user goes the way it goes for everybody.
 
 from __future__ import annotations
 
-import signal
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,13 @@ from notifyd.demo.folder import demo_config, open_folder
 from notifyd.demo.login import login_blueprint
 from notifyd.demo.people import PEOPLE
 from notifyd.demo.player import Player
-from notifyd.service import open_service
+from notifyd.logs import configure_logging
+from notifyd.service import STOP_MARGIN_S, open_service
+from notifyd.signals import open_stop
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from notifyd.demo.folder import DemoFolder
 
 __all__ = ["run_demo"]
@@ -33,50 +37,61 @@ DEFAULT_FOLDER = Path(".notifyd-demo")
 CALL_TIMEOUT_S = 10.0
 
 
-async def run_demo(folder: Path = DEFAULT_FOLDER, *, fresh: bool = False, port: int | None = None) -> None:
+async def run_demo(
+    folder: Path = DEFAULT_FOLDER,
+    *,
+    fresh: bool = False,
+    port: int | None = None,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
     """Run the demo until SIGINT or SIGTERM.
 
     Data, port and secrets persist in `folder`; `fresh` clears them first. `port` None keeps the last one.
-    Raises ConfigError when the folder or the port cannot be used.
+    `task_status` gets the page's address once every tick that was due is in. Raises ConfigError when the
+    folder or the port cannot be used.
     """
     with open_folder(folder, fresh=fresh, port=port) as home:
-        await _run(home)
+        await _run(home, task_status)
 
 
-async def _run(home: DemoFolder) -> None:
+async def _run(home: DemoFolder, task_status: trio.TaskStatus[str]) -> None:
     config = demo_config(home)
-    key = home.state.publish_key
+    configure_logging(config.log_level, config.log_format)
+    async with _open_player(home) as player:
+        login = login_blueprint(home.state.jwt_secret, wall_ms, player.announce)
+        async with (
+            open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
+            open_service(config, blueprints=[login]),
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(_play, player, home, task_status)
+            stop.ready()
+            await stop.wait()
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _open_player(home: DemoFolder) -> AsyncIterator[Player]:
     async with httpx2.AsyncClient(
         base_url=home.address,
-        headers={"Authorization": f"Bearer {key}"},
+        headers={"Authorization": f"Bearer {home.state.publish_key}"},
         timeout=CALL_TIMEOUT_S,
         trust_env=False,
     ) as client:
-        player = Player(client, home, wall_ms)
-        login = login_blueprint(home.state.jwt_secret, wall_ms, player.announce)
-        async with open_service(config, blueprints=[login]), trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-            await _play(player, home)
+        yield Player(client, home, wall_ms)
 
 
-async def _play(player: Player, home: DemoFolder) -> None:
+async def _play(player: Player, home: DemoFolder, task_status: trio.TaskStatus[str]) -> None:
     first = home.state.begun_ms is None
     await player.prepare()
     missed = await player.catch_up()
     _say(home, missed, first=first)
+    task_status.started(home.address)
     await player.run()
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            print("stopping", flush=True)
-            scope.cancel()
-            return
-
-
 def _say(home: DemoFolder, missed: int, *, first: bool) -> None:
-    begun = "started anew" if first else f"going on: {missed} price updates were due while it was down"
+    begun = "started anew" if first else f"going on: {missed} ticks of its feed were due while it was down"
     lines = [
         "",
         f"  notifyd demo, {begun}",

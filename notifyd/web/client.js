@@ -144,7 +144,7 @@ export class NotifydClient extends EventTarget {
   #attemptedAt = 0;
   #refresh = false; // the next token must be a new one
   #refused = false; // a token has been refused since the last good connection
-  #returnAt = 0; // the server gave us this slot
+  #slot = null; // the server sends us away: come back `at`, because of `reason`
   #refusals = 0; // WebSockets refused in a row while HTTP worked
   #sseUntil = 0;
   #heartbeatMs = 30_000;
@@ -268,7 +268,7 @@ export class NotifydClient extends EventTarget {
       return this.#failed(new Fault(CLOSE_CODES[code]?.[0] ?? `closed with ${code}`, { stop: true }));
     }
     if (established || kind === "sse" || code !== 1006) {
-      return this.#failed(new Fault(CLOSE_CODES[code]?.[0] ?? "connection lost"));
+      return this.#failed(new Fault(this.#slot?.reason ?? CLOSE_CODES[code]?.[0] ?? "connection lost"));
     }
     return this.#diagnose();
   }
@@ -298,9 +298,9 @@ export class NotifydClient extends EventTarget {
       const reason = fault.status === 401 ? "signed out: token refused" : fault.message;
       return this.#become("stopped", { reason, status: fault.status });
     }
-    const slot = this.#returnAt - Date.now();
-    this.#returnAt = 0;
-    const delay = fault.afterMs ?? (slot > 0 ? slot : this.#refresh ? 0 : backoff(this.#attempt));
+    const slot = this.#slot && Math.max(0, this.#slot.at - Date.now());
+    this.#slot = null;
+    const delay = fault.afterMs ?? slot ?? (this.#refresh ? 0 : backoff(this.#attempt));
     this.#attempt += 1;
     return this.#later(fault, delay);
   }
@@ -322,7 +322,7 @@ export class NotifydClient extends EventTarget {
         this.#link.send?.({ type: "pong" });
         return undefined;
       case "pong": return undefined;
-      case "reconnect": return this.#slot(message.data);
+      case "reconnect": return this.#sentAway(message.data);
       case "error":
         if (message.data.code === "token_expired") this.#refresh = true;
         return this.#emit("fault", message.data);
@@ -364,8 +364,8 @@ export class NotifydClient extends EventTarget {
     else this.#post("/v1/notifications/ack", data).catch(() => {}); // the next one says the same and more
   }
 
-  #slot({ after_ms, reason }) {
-    this.#returnAt = Date.now() + after_ms;
+  #sentAway({ after_ms, reason }) {
+    this.#slot = { at: Date.now() + after_ms, reason };
     this.#emit("slot", { after_ms, reason });
     this.#after("slot", after_ms, () => this.#try());
   }

@@ -14,5 +14,6 @@ export function toast(text, kind = "info") {
 }
 
 export const failed = (fault) => {
-  toast(fault.message || "Something went wrong.", "error");
+  const text = fault.message || "something went wrong";
+  toast(text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."), "error");
 };

@@ -107,7 +107,7 @@ def test_sse_by_itself_where_websockets_are_refused(open_as: OpenAs) -> None:
 def test_a_stopped_server_is_told_and_what_was_missed_comes_once(
     open_as: OpenAs, demo: Any, until: Callable[[Callable[[], bool], str], None]
 ) -> None:
-    page = open_as("Ada")
+    page = open_as("Ada", script="Math.random = () => 0.2")  # the jitter between two tries
     for item in ITEMS:
         watch = {"item_id": item.item_id, "rule": ANY_DROP}
         demo.call("PUT", f"/v1/watches/any-{item.item_id}?user_id=ada", watch)
