@@ -92,7 +92,7 @@ export function expiryOf(token) {
   }
 }
 
-// A link is one connection: `send` (WebSocket only) and `close`. It calls `heard(text)` for each message and
+// A link is one connection: `send` (null for SSE; false when it is too late) and `close`. It calls `heard(text)` for each message and
 // `ended(code)` at most once, never after `close`.
 
 function openWebSocket(base, token, cursor, { heard, ended }) {
@@ -105,7 +105,11 @@ function openWebSocket(base, token, cursor, { heard, ended }) {
   socket.onclose = ({ code }) => ended(code === 1005 ? 1006 : code);
   return {
     kind: "websocket",
-    send: (message) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(message)),
+    send(message) {
+      if (socket.readyState !== WebSocket.OPEN) return false;
+      socket.send(JSON.stringify(message));
+      return true;
+    },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
@@ -200,8 +204,8 @@ export class NotifydClient extends EventTarget {
   /** Raise the state of `ids`, or of everything up to a cursor. Throws Fault when it cannot be told to the server. */
   async mark(state, { ids, upTo }) {
     const data = ids ? { state, notification_ids: ids } : { state, up_to: upTo };
-    if (this.#live && this.#link.send?.({ type: "mark", data }) !== false && this.#link.send) return;
-    await this.#post("/v1/notifications/mark", data);
+    const sent = this.#live && this.#link.send?.({ type: "mark", data });
+    if (!sent) await this.#post("/v1/notifications/mark", data);
   }
 
   // --- one attempt ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 import { parseCursor } from "/client.js";
 
+const ROOM = 200; // notifications kept in the page; older ones can be asked for again
 const RANK = { unread: 0, seen: 1, read: 2, archived: 3, withdrawn: 4 };
 export const isUnread = (item) => RANK[item.state] < RANK.read;
 const notAfter = (id, cursor) => {
@@ -12,6 +13,7 @@ const notAfter = (id, cursor) => {
 
 export class Inbox extends EventTarget {
   #items = new Map(); // notification_id → message with `state`, newest first when sorted by id
+  #room = ROOM;
   unread = 0;
   complete = true; // nothing older is left on the server
 
@@ -31,6 +33,7 @@ export class Inbox extends EventTarget {
     const added = notifications.filter((item) => !this.#items.has(item.data.notification_id));
     for (const item of added) this.#items.set(item.data.notification_id, item);
     this.complete = notifications.length < limit;
+    this.#room += added.length;
     this.#tell({ older: added });
   }
 
@@ -46,8 +49,16 @@ export class Inbox extends EventTarget {
     const item = { ...message, state: "unread" };
     this.#items.set(id, item);
     this.unread += 1;
-    this.#tell({ added: [item], live: true });
+    this.#tell({ added: [item], live: true, gone: this.#excess() });
     return true;
+  }
+
+  #excess() {
+    if (this.#items.size <= this.#room) return [];
+    const item = this.oldest();
+    this.#items.delete(item.data.notification_id);
+    this.complete = false;
+    return [item];
   }
 
   /** Raise states at once, before the server's own entry says the same. Gives a function that takes it back. */

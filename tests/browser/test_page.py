@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from notifyd.auth import mint_token
 from notifyd.clock import wall_ms
 from notifyd.demo.feed import ITEMS, changes, due_ticks, price_at
 from notifyd.errors import CloseCode, should_reconnect
@@ -174,6 +175,35 @@ def test_it_works_by_keyboard_and_fits_a_phone(visit: Callable[..., Page], demo:
     page.keyboard.press("Enter")
     expect(card(page, id=last)).to_have_attribute("data-state", "read")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("transport", ["auto", "sse"])
+def test_a_token_is_renewed_before_it_ends(visit: Callable[..., Page], demo: Any, transport: str) -> None:
+    page = visit(demo.address)
+    secret = demo.state.jwt_secret
+    tokens = [mint_token(secret, "ada", now_ms=wall_ms(), ttl_s=seconds) for seconds in (4, 600)]
+    page.evaluate(
+        """async ([transport, tokens]) => {
+            const { NotifydClient } = await import("/client.js");
+            const renewed = [];
+            const send = WebSocket.prototype.send;
+            WebSocket.prototype.send = function (text) { renewed.push(text); send.call(this, text); };
+            const getToken = async ({ refresh }) => tokens[Number(refresh)];
+            const client = new NotifydClient({ transport, getToken });
+            window.states = [];
+            client.addEventListener("state", ({ detail }) => window.states.push(detail.state));
+            client.connect();
+            window.sent = renewed;
+        }""",
+        [transport, tokens],
+    )
+    if transport == "sse":
+        with page.expect_response("**/v1/auth") as answer:
+            pass
+        assert answer.value.ok
+    else:
+        page.wait_for_function("token => window.sent.some(text => text.includes(token))", arg=tokens[1])
+    assert page.evaluate("window.states") == ["connecting", "live"]  # without a new connection
 
 
 def test_the_clients_close_codes_are_the_servers(visit: Callable[..., Page], demo: Any) -> None:
