@@ -117,6 +117,12 @@ class Config(BaseSettings):
             raise ValueError("publish_keys and admin_keys share a key; give operators their own")
         return self
 
+    @model_validator(mode="after")
+    def _answer_before_the_next_ping(self) -> Config:
+        if self.pong_seconds >= self.heartbeat_seconds:
+            raise ValueError("pong_seconds must be shorter than heartbeat_seconds")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

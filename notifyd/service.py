@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 #: Seconds after the drain within which everything else has ended.
 STOP_MARGIN_S = 5.0
+#: Seconds after the drain for the last closing handshakes, and for answers that are being written.
+DRAIN_MARGIN_S = 1.5
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -237,9 +239,12 @@ async def _drain(service: Service) -> None:
     for door in service.doors:
         door.stop_accepting()
         door.drain()
-    log.info("draining", connections=service.connections.statistics().total, seconds=seconds)
-    with trio.move_on_after(seconds + 1):
-        await service.connections.drain(seconds)
+    log.info("draining", connections=len(service.connections), seconds=seconds)
+    with trio.move_on_after(seconds + DRAIN_MARGIN_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.connections.drain, seconds)
+            for door in service.doors:
+                nursery.start_soon(door.drained)
 
 
 def _api_parts(service: Service, jobs: Jobs, checker: Checker, clock: Callable[[], int]) -> ApiParts:

@@ -67,7 +67,7 @@ class Tab:
         assert begin is not None
         self.cursor = self.stream.hello["cursor"]
         self.states, self.seqs = {}, {}
-        for item in await inbox_of(service, self.user_id):
+        for item in reversed(await inbox_of(service, self.user_id)):
             cursor = parse_cursor(item["id"])
             assert cursor is not None
             if cursor.seq <= begin.seq:
