@@ -17,6 +17,8 @@ from notifyd.messages import Draft, ErrorData, encode_json, parse_cursor
 
 #: Seconds that a token made by `listen --user` holds; it makes a new one for each connection.
 LISTEN_TOKEN_SECONDS = 3600.0
+#: Errors after which the server closes; how it closes says the same.
+_TOLD_BY_THE_CLOSE = frozenset({"unauthorized", "token_expired"})
 
 
 async def publish(
@@ -120,7 +122,8 @@ async def _print_messages(client: Client, count: int | None, *, json: bool) -> N
     left = count
     async for message in client:
         if isinstance(message.data, ErrorData):
-            say(line_of(message))
+            if message.data.code not in _TOLD_BY_THE_CLOSE:
+                say(line_of(message))
             continue
         print(encode_json(message).decode() if json else line_of(message), flush=True)
         left = None if left is None else left - 1
