@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,19 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SECRET_NAMES = frozenset(
     {"token", "ticket", "key", "secret", "authorization", "cookie", "query", "password"}
 )
+
+
+class _StandardError(io.StringIO):
+    """Whatever is standard error when a line is written, which tests and daemons exchange."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_standard_error = _StandardError()
 
 
 def configure_logging(level: str, log_format: str) -> None:
@@ -41,10 +55,10 @@ def configure_logging(level: str, log_format: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.WriteLoggerFactory(file=_standard_error),
+        cache_logger_on_first_use=False,  # or a logger would outlive its configuration
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_standard_error)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
