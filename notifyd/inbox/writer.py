@@ -64,8 +64,9 @@ class Request:
             self._answered.set()
 
     async def result(self) -> Any:
-        """What the answer holds, or raises it."""
-        await self._answered.wait()
+        """What the answer holds, or raises it; a checkpoint only when there is none yet."""
+        if self.phase is not Phase.ANSWERED:
+            await self._answered.wait()
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome

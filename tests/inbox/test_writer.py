@@ -271,6 +271,33 @@ async def test_one_that_ran_out_of_time_is_not_run_alone(
         assert inbox.head == 0
 
 
+async def test_one_that_waits_for_its_turn_alone_is_dropped_like_any_other(
+    autojump_clock: MockClock, opened: Opened, store: FaultyStore, heard: Heard
+) -> None:
+    def bad(_tx: Transaction) -> Any:
+        raise KeyError
+
+    async def call(inbox: Inbox) -> None:
+        with pytest.raises(KeyError):
+            await inbox.work(bad)
+
+    for seconds in (0.1, 0, 0, 6):  # the one before, the group, then `bad` and `first` alone
+        store.delay(seconds)
+    async with opened() as inbox:
+        results = Results()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(results.append, inbox, "before")
+            await wait_all_tasks_blocked()
+            nursery.start_soon(call, inbox)
+            await wait_all_tasks_blocked()
+            for name in ("first", "second"):
+                nursery.start_soon(results.append, inbox, name)
+                await wait_all_tasks_blocked()
+        assert (results.got["first"], results.got["second"]) == (OutcomeUnknown, Unavailable)
+        await trio.sleep(10)
+    assert len(heard.entries) == 2
+
+
 # --- outcome unknown --------------------------------------------------------------------------------
 
 

@@ -38,6 +38,14 @@ def test_one_transaction_deletes_a_batch(tables: Tables) -> None:
     assert count(tables, notifications) == 0
 
 
+def test_what_a_clock_that_went_back_made_young_stays(tables: Tables) -> None:
+    for ms in (1000, 5000, 1000):
+        tables.now_ms = ms
+        tables.tell("u", "x")
+    assert tables.write(retention.drop_oldest, 3000) == 2
+    assert [entry.seq for entry in tables.read(log.everything_after, 0, 9)] == [2]
+
+
 def test_users_with_too_many_rows_lose_their_oldest(tables: Tables) -> None:
     tables.tell("u", "1", "2", "3", "4")
     tables.tell("v", "5", "6")

@@ -85,6 +85,13 @@ async def test_a_file_that_is_no_database_is_a_config_error(database_url: str, t
             raise AssertionError
 
 
+async def test_a_file_that_cannot_be_opened_is_a_config_error(database_url: str, tmp_path: Any) -> None:
+    (tmp_path / "log.db").mkdir()
+    with pytest.raises(ConfigError, match="unable to open"):
+        async with open_store(database_url, clock=wall_ms):
+            raise AssertionError
+
+
 async def test_an_existing_database_is_opened_without_alembic(database_url: str) -> None:
     async with open_store(database_url, clock=wall_ms):
         pass
