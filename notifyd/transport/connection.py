@@ -151,7 +151,6 @@ class Connection:
             return False
         self.user_id = user_id
         self.session.accepted(user_id, expires_ms)
-        self.lane.inbox.appeared(user_id)
         self.reschedule()
         return True
 
@@ -236,6 +235,8 @@ class Connection:
             with scope:
                 await self._work_off()
             self._pump_scope = None
+            if scope.cancelled_caught:
+                self.outbox.reset()
         except Exception as fault:
             self._pump_scope = None
             self.fail(fault)
