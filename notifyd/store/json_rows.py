@@ -102,7 +102,7 @@ def json_of(tx: Transaction, statement: Select[Any], parameters: dict[str, Any])
     return b"[]" if text is None else text.encode()
 
 
-def records(text: bytes, record: type[T]) -> list[T]:
+def records(text: bytes | str, record: type[T]) -> list[T]:
     """The rows in a text of `json_of`, as NamedTuples."""
     # Not strict: booleans may come as numbers.
     found: list[T] = msgspec.json.decode(text, type=GenericAlias(list, record), strict=False)
@@ -117,3 +117,26 @@ def _together_sqlite(element: _Together, compiler: SQLCompiler, **options: Any) 
 @compiles(_Together, "postgresql")
 def _together_postgresql(element: _Together, compiler: SQLCompiler, **options: Any) -> str:
     return f"CAST(json_agg(json_build_array({compiler.process(element.clauses, **options)})) AS TEXT)"
+
+
+class _Document(FunctionElement[str]):
+    """Bytes that hold a JSON document, as a document inside `together` and not as text."""
+
+    inherit_cache = True
+    name = "json_document"
+    type = TEXT
+
+
+def document(column: Any) -> _Document:
+    """A column of JSON bytes, for `together`: decoded as `msgspec.Raw` it gives the same bytes."""
+    return _Document(column)
+
+
+@compiles(_Document, "sqlite")
+def _document_sqlite(element: _Document, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json(CAST({compiler.process(element.clauses, **options)} AS TEXT))"
+
+
+@compiles(_Document, "postgresql")
+def _document_postgresql(element: _Document, compiler: SQLCompiler, **options: Any) -> str:
+    return f"CAST(convert_from({compiler.process(element.clauses, **options)}, 'UTF8') AS json)"

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, case, exists, func, literal, or_, select, union_all
 
-from notifyd.store.base import Entry
-from notifyd.store.log import UNREAD, WITHDRAWN, not_expired
+from notifyd.store.json_rows import records, together
+from notifyd.store.log import ENTRY_COLUMNS, UNREAD, WITHDRAWN, entries_of, entry_columns, not_expired
 from notifyd.store.schema import broadcast_states, notifications
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
 
-    from notifyd.store.base import Transaction
+    from notifyd.store.base import Entry, Transaction
     from notifyd.store.users import Marks
 
 n = notifications.c
 x = broadcast_states.c
-_ENTRY = (n.seq, n.user_id, n.type, n.data, n.created_ms, n.expires_ms, n.notification_id)
 
 
 class Line(NamedTuple):
@@ -32,23 +31,30 @@ class Line(NamedTuple):
     rank: int
 
 
+class _Rank(NamedTuple):
+    seq: int
+    rank: int
+
+
 @cache
 def _page(forward: bool, filtered: bool) -> Select[*tuple[Any, ...]]:
     """One page of the seqs between `after` and `before`, both left out."""
     listed = and_(n.seq > bindparam("after"), n.seq < bindparam("before"), n.state < WITHDRAWN, not_expired())
     own_rank = _rank(or_, news=False)
-    own = select(*_ENTRY, own_rank.label("rank")).where(n.user_id == bindparam("user"), listed)
+    own = select(*ENTRY_COLUMNS, own_rank.label("rank")).where(n.user_id == bindparam("user"), listed)
     news_rank = _rank(or_, news=True)
     single = and_(x.user_id == bindparam("user"), x.seq == n.seq)
     news = (
-        select(*_ENTRY, news_rank.label("rank"))
+        select(*ENTRY_COLUMNS, news_rank.label("rank"))
         .join_from(notifications, broadcast_states, single, isouter=True)
         .where(n.user_id.is_(None), listed)
     )
     if filtered:
         own, news = own.where(own_rank == bindparam("rank")), news.where(news_rank == bindparam("rank"))
     both = union_all(own, news).subquery("inbox")
-    return select(both).order_by(both.c.seq if forward else both.c.seq.desc()).limit(bindparam("rows"))
+    ordered = select(both).order_by(both.c.seq if forward else both.c.seq.desc())
+    first = ordered.limit(bindparam("rows")).subquery("page")
+    return select(together(*entry_columns(first)), together(first.c.seq, first.c.rank))
 
 
 def _rank(either: Any, *, news: bool) -> ColumnElement[int]:
@@ -87,8 +93,10 @@ def page(
     }
     if rank is not None:
         given["rank"] = rank
-    found = tx.execute(_page(forward, rank is not None), given)
-    return [Line(Entry._make(row[:7]), row[7]) for row in found]
+    rows, ranks = tx.execute(_page(forward, rank is not None), given).one()
+    rank_of = dict(records(ranks or "[]", _Rank))
+    lines = [Line(entry, rank_of[entry.seq]) for entry in entries_of(rows)]
+    return lines if forward else lines[::-1]
 
 
 _UNREAD = and_(n.seq > bindparam("after"), n.state == UNREAD, not_expired())

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from sqlalchemy import and_, bindparam, func, or_, select, union_all, update
 
 from notifyd.messages import STATE_RANK, encode_json
 from notifyd.store.base import Entry, LogPage
-from notifyd.store.json_rows import TEXT, rows_of
+from notifyd.store.json_rows import TEXT, document, rows_of, together
 from notifyd.store.schema import idempotency, meta, notifications, users
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from sqlalchemy import ColumnElement, CursorResult, Select
+    from sqlalchemy import ColumnElement, CursorResult, FromClause, Select
 
     from notifyd.store.base import NewEntry, Transaction
 
@@ -28,7 +29,7 @@ WITHDRAWN = STATE_RANK["withdrawn"]
 REMEMBERED_MS = 24 * 3600 * 1000
 
 n = notifications.c
-_ENTRY = (n.seq, n.user_id, n.type, n.data, n.created_ms, n.expires_ms, n.notification_id)
+ENTRY_COLUMNS = (n.seq, n.user_id, n.type, n.data, n.created_ms, n.expires_ms, n.notification_id)
 _COLUMNS = ("seq", "notification_id", "user_id", "type", "created_ms", "expires_ms", "state", "data")
 
 
@@ -80,7 +81,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 # --- reading ----------------------------------------------------------------------------------------
 
-_AFTER = select(*_ENTRY).where(n.seq > bindparam("after"), n.seq <= bindparam("up_to"))
+_AFTER = select(*ENTRY_COLUMNS).where(n.seq > bindparam("after"), n.seq <= bindparam("up_to"))
 _EVERYTHING_AFTER = _AFTER.where(shown()).order_by(n.seq)
 
 
@@ -90,11 +91,54 @@ def everything_after(tx: Transaction, after: int, up_to: int) -> list[Entry]:
     return [Entry._make(row) for row in found]
 
 
+class EntryRow(NamedTuple):
+    """An entry as it comes out of the database's JSON; the order of fields is that of ENTRY_COLUMNS."""
+
+    seq: int
+    user_id: str | None
+    type: str
+    data: msgspec.Raw
+    created_ms: int
+    expires_ms: int | None
+    notification_id: str | None
+
+    def entry(self) -> Entry:
+        return Entry(
+            self.seq,
+            self.user_id,
+            self.type,
+            bytes(self.data),
+            self.created_ms,
+            self.expires_ms,
+            self.notification_id,
+        )
+
+
+_rows = msgspec.json.Decoder(list[EntryRow])
+
+
+def entries_of(text: str | None) -> list[Entry]:
+    """The entries in the JSON of `together`, oldest first."""
+    return [row.entry() for row in sorted(_rows.decode(text))] if text else []
+
+
+def entry_columns(rows: FromClause) -> list[Any]:
+    """What `together` takes to give EntryRows."""
+    return [document(rows.c[c.name]) if c is n.data else rows.c[c.name] for c in ENTRY_COLUMNS]
+
+
 def _one_users_page() -> Select[*tuple[Any, ...]]:
-    after = select(*_ENTRY).where(n.seq > bindparam("after"), shown())
+    """All rows in one step of the database, since each step of a thread must get the GIL back."""
+    after = select(*ENTRY_COLUMNS).where(n.seq > bindparam("after"), shown())
     both = union_all(after.where(n.user_id == bindparam("user")), after.where(n.user_id.is_(None)))
-    page = both.subquery("page")
-    return select(page).order_by(page.c.seq).limit(bindparam("rows"))
+    merged = both.subquery("merged")
+    first = select(merged).order_by(merged.c.seq).limit(bindparam("rows")).subquery("page")
+    size = func.length(first.c.data)
+    sized = select(
+        first, size.label("size"), func.sum(size).over(order_by=first.c.seq).label("sum")
+    ).subquery("sized")
+    fits = or_(sized.c.sum <= bindparam("bytes"), sized.c.sum == sized.c.size)
+    return select(together(*entry_columns(sized)).filter(fits), func.count())
 
 
 _PAGE = _one_users_page()
@@ -108,13 +152,14 @@ _STANDING = select(
 def page(tx: Transaction, user_id: str, after: int, limit_rows: int, limit_bytes: int) -> LogPage:
     """Entries of one user and of everyone after `after`; at least one, if there is any, whatever its size."""
     snapshot_head, *floors = tx.execute(_STANDING, {"user": user_id}).one()
-    given = {"user": user_id, "after": after, "now": tx.now_ms, "rows": limit_rows + 1}
-    entries, following = _take(tx.execute(_PAGE, given), limit_rows, limit_bytes)
+    given = {"user": user_id, "after": after, "now": tx.now_ms, "rows": limit_rows + 1, "bytes": limit_bytes}
+    text, found = tx.execute(_PAGE, given).one()
+    entries = entries_of(text)[:limit_rows]
     trimmed = after < max(floor or 0 for floor in floors)
-    return LogPage(entries, snapshot_head, complete=following is None, trimmed=trimmed)
+    return LogPage(entries, snapshot_head, complete=len(entries) == found, trimmed=trimmed)
 
 
-_NEWEST = select(*_ENTRY).where(shown()).order_by(n.seq.desc()).limit(bindparam("rows"))
+_NEWEST = select(*ENTRY_COLUMNS).where(shown()).order_by(n.seq.desc()).limit(bindparam("rows"))
 _HIGHEST_FLOOR = select(meta.c.broadcast_floor, select(func.max(users.c.floor)).scalar_subquery())
 
 

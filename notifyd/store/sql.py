@@ -134,6 +134,10 @@ class Database:
                 self._readers.append(connection)
         return result
 
+    def connect_readers(self) -> None:
+        """Open what the readers will need: beside a busy loop it would take them long."""
+        self._readers += [_connect(self._reader_engine) for _ in range(READERS - len(self._readers))]
+
     def interrupt(self, call: Call) -> None:
         """Make the call fail soon, from another thread. What already syncs its COMMIT goes on."""
         connection = call.connection
@@ -315,9 +319,11 @@ def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
 def prepare(database: Database, now_ms: int) -> str:
     """Bring the tables up to date and give the epoch, drawing one for a new database. Raises ConfigError."""
     try:
-        return database.write(_bring_up, Call(now_ms))
+        epoch = database.write(_bring_up, Call(now_ms))
+        database.connect_readers()
     except StoreError as error:
         raise ConfigError(f"database_url: {error.detail}") from error
+    return epoch
 
 
 def _bring_up(tx: Transaction) -> str:
