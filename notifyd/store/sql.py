@@ -7,6 +7,7 @@ What is one database's own stands in `store/sqlite.py`.
 from __future__ import annotations
 
 import secrets
+import threading
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -101,37 +102,32 @@ class Database:
     def __init__(self, writer: Engine, reader: Engine) -> None:
         self.writer_engine = writer
         self._reader_engine = reader
-        self._writer: Connection | None = None
-        self._readers: list[Connection] = []
+        self._writers: list[Connection] = []  # the one, while nobody uses it
+        self._readers: list[Connection] = []  # those that nobody uses
+        self._closed = False
+        self._lock = threading.Lock()
         self._failed: CommitFailed | None = None
-        self.in_use = False
 
     def write(self, work: Callable[[Transaction], T], call: Call) -> T:
         """`Store.write` in this thread, without its deadline."""
         if self._failed is not None:
             raise CommitFailed(self._failed.detail)
-        connection = call.connection = self._open_writer()
-        try:
+        with self._borrowed(self._writers, self.writer_engine, call) as connection:
             with self._translated(connection):
                 connection.begin()
                 result = work(SqlTransaction(connection, call.now_ms))
             self._commit(connection)
-        finally:
-            call.connection = None
         return result
 
     def read(self, work: Callable[[Transaction], T], call: Call) -> T:
         """`Store.read` in this thread, without its deadline."""
-        connection = call.connection = self._open_reader()
-        try:
-            with self._translated(connection):
-                connection.begin()
-                result = work(SqlTransaction(connection, call.now_ms))
-                connection.rollback()
-        finally:
-            call.connection = None
-            if not connection.closed:
-                self._readers.append(connection)
+        with (
+            self._borrowed(self._readers, self._reader_engine, call) as connection,
+            self._translated(connection),
+        ):
+            connection.begin()
+            result = work(SqlTransaction(connection, call.now_ms))
+            connection.rollback()
         return result
 
     def connect_readers(self) -> None:
@@ -145,27 +141,30 @@ class Database:
             sqlite.interrupt(connection)
 
     def close(self) -> None:
-        """Close every connection, unless a thread that does not come back uses one: that would wait, too."""
-        if self.in_use:
-            return
-        for connection in [*self._readers, self._writer]:  # the writer last: it checkpoints
-            if connection is not None:
-                connection.close()
-        self._readers.clear()
-        self._writer = None
-        self._reader_engine.dispose()
-        self.writer_engine.dispose()
+        """Close every connection; one that a thread still uses is closed by that thread."""
+        with self._lock:
+            self._closed = True
+            idle = [*self._readers, *self._writers]  # the writer last: it checkpoints
+            self._readers.clear()
+            self._writers.clear()
+        for connection in idle:
+            connection.close()
 
-    def _open_writer(self) -> Connection:
-        if self._writer is None or self._writer.closed:
-            self._writer = _connect(self.writer_engine)
-        return self._writer
-
-    def _open_reader(self) -> Connection:
+    @contextmanager
+    def _borrowed(self, idle: list[Connection], engine: Engine, call: Call) -> Iterator[Connection]:
+        with self._lock:
+            connection = idle.pop() if idle else None
+        connection = call.connection = _connect(engine) if connection is None else connection
         try:
-            return self._readers.pop()
-        except IndexError:
-            return _connect(self._reader_engine)
+            yield connection
+        finally:
+            call.connection = None
+            with self._lock:
+                keep = not self._closed and not connection.closed
+                if keep:
+                    idle.append(connection)
+            if not keep:
+                connection.close()
 
     @contextmanager
     def _translated(self, connection: Connection) -> Iterator[None]:
@@ -294,10 +293,8 @@ async def open_store(url: str, *, clock: Callable[[], int], deadline_s: float = 
         try:
             yield store
         finally:
-            database.in_use = True
             with trio.move_on_after(deadline_s, shield=True):
                 await store.idle()
-                database.in_use = False
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from notifyd.errors import (
     Unavailable,
 )
 from notifyd.store.schema import users
-from notifyd.store.sql import Call, Database, insert_sql, open_database, open_store, prepare
+from notifyd.store.sql import Call, Database, SqlTransaction, insert_sql, open_database, open_store, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,10 +295,18 @@ async def test_leaving_waits_for_a_write_under_way(database_url: str) -> None:
 
 
 async def test_leaving_does_not_wait_for_ever(database_url: str) -> None:
-    release = threading.Event()
+    release, closed = threading.Event(), threading.Event()
+
+    def work(tx: Transaction) -> None:
+        assert isinstance(tx, SqlTransaction)
+        event.listen(tx.connection.engine, "close", lambda *_: closed.set())
+        release.wait(20)
+
     async with open_store(database_url, clock=wall_ms, deadline_s=0.1) as store:
-        await outlive(store, lambda _tx: release.wait(20))
+        await outlive(store, work)
+    assert not closed.is_set()
     release.set()
+    assert await trio.to_thread.run_sync(closed.wait, 20)  # by the thread that still used it
 
 
 async def test_eight_readers_read_at_once(database_url: str) -> None:
