@@ -93,38 +93,34 @@ class Wheel:
         self.resumed_at = 0.0
         self._clock = clock
         self._slots: dict[int, list[Timed]] = {}
-        self._turn = 0  # the last slot that was looked through
 
     def schedule(self, timed: Timed, when: float) -> None:
         """Tick `timed` at `when` (monotonic seconds), or earlier when it is due earlier already."""
         if when < timed.due:
             timed.due = when
-            self._slots.setdefault(max(math.ceil(when / TICK_S), self._turn + 1), []).append(timed)
+            self._slots.setdefault(math.ceil(when / TICK_S), []).append(timed)
 
     async def run(self) -> Never:
         """Turn the wheel until cancelled; run again after a crash, it goes on where it was."""
-        expected = trio.current_time()
-        self._turn = max(self._turn, math.floor(expected / TICK_S))
+        now = trio.current_time()
         while True:
-            expected = max((self._turn + 1) * TICK_S, expected)
+            expected = (math.floor(now / TICK_S) + 1) * TICK_S
             await trio.sleep_until(expected)
             now = trio.current_time()
             if now - expected > PAUSE_S:
                 self.resumed_at = now
                 log.warning("heartbeat.paused", seconds=round(now - expected, 1))
-            await self._catch_up(now)
+            await self._turn(now)
 
-    async def _catch_up(self, now: float) -> None:
+    async def _turn(self, now: float) -> None:
+        """Tick whoever is due by `now`."""
         done = 0
-        last = math.floor(now / TICK_S)
-        for slot in range(self._turn + 1, last + 1) if self._slots else ():
-            self._turn = slot
-            for timed in self._slots.pop(slot, ()):
+        for slot in sorted(slot for slot in self._slots if slot * TICK_S <= now):
+            for timed in self._slots.pop(slot):
                 self._tick(timed, now)
                 done += 1
                 if done % SLICE == 0:
                     await trio.lowlevel.checkpoint()
-        self._turn = last
 
     def _tick(self, timed: Timed, now: float) -> None:
         if timed.due > now:  # it was moved, and is in another slot as well

@@ -42,6 +42,8 @@ class Outbox:
 
         A broken connection is reset and takes everything: there is nothing left to do for it.
         """
+        if not data:  # as a chunk it would never be seen to be taken
+            return self._queue is None
         if self._queue is not None:
             self._queue.append(memoryview(data))
             self.queued += len(data)

@@ -18,7 +18,7 @@ from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 from notifyd.auth import TokenVerifier, mint_token
 from notifyd.broker.memory import Broker
 from notifyd.broker.window import Window
-from notifyd.config import Config
+from notifyd.config import load_config
 from notifyd.inbox import Resumption
 from notifyd.keys import Keys
 from notifyd.messages import Cursor, parse_cursor
@@ -120,6 +120,16 @@ class Client:
             except ConnectionError:
                 self.reset = True
                 return b""
+
+    async def flood(self, data: bytes, *, times: int, every: float = 0.0) -> bool:
+        """Send `data` again and again; whether the server ended the connection meanwhile."""
+        try:
+            for _ in range(times):
+                await self.send(data)
+                await trio.sleep(every)
+        except OSError:
+            return True
+        return False
 
     async def receive_until(self, end: bytes) -> bytes:
         data = b""
@@ -296,6 +306,15 @@ class World:
         self.broker.publish(new)
         return [str(Cursor(EPOCH, entry.seq)) for entry in new]
 
+    async def empty(self, patience_s: float = PATIENCE_S) -> float:
+        """Wait until every connection has ended; the virtual seconds that took."""
+        start = trio.current_time()
+        for _ in range(round(patience_s / 0.05)):
+            if not self.lane.connections:
+                return trio.current_time() - start
+            await trio.sleep(0.05)
+        raise AssertionError(f"{len(self.lane.connections)} connections are left")
+
     def start(
         self,
         target: str,
@@ -365,16 +384,13 @@ def upgrade_fields(key: str = KEY, version: str = "13") -> list[tuple[str, str]]
     ]
 
 
-OpenWorld = "Callable[..., AbstractAsyncContextManager[World]]"
-
-
 @pytest.fixture
 def open_world(autojump_clock: trio.testing.MockClock) -> Callable[..., AbstractAsyncContextManager[World]]:
     """Opens a lane; `window` is how many entries the window holds, the rest are settings."""
 
     @asynccontextmanager
     async def opened(*, window: int = 1000, jobs: bool = True, **settings: Any) -> AsyncIterator[World]:
-        config = Config(**settings)
+        config = load_config(**settings)
         inbox = FakeInbox()
         broker = Broker(Window(EPOCH, 0, max_entries=window), clock)
         wheel = Wheel(clock, config)
