@@ -233,9 +233,11 @@ def _outcome(result: _Result) -> Published | HttpError:
 
 
 def _kinds(base: type[HttpError]) -> Iterator[type[HttpError]]:
-    yield base
-    for kind in base.__subclasses__():
-        yield from _kinds(kind)
+    """The errors of `notifyd.errors`; a program may have loaded the server's own, which are not for here."""
+    if base.__module__ == HttpError.__module__:
+        yield base
+        for kind in base.__subclasses__():
+            yield from _kinds(kind)
 
 
 def _error(response: httpx2.Response) -> HttpError:

@@ -63,7 +63,11 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
         self._blocked = False
 
     async def receive(self) -> Message:
-        """The next message. Raises trio.ClosedResourceError after `aclose`."""
+        """The next message.
+
+        Raises trio.ClosedResourceError after `aclose`, and trio.BrokenResourceError when the reader was so
+        slow that retention passed it: there is no going on without a gap.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             slot = await self._take()
@@ -88,6 +92,8 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
             self._offer()
             return
         page = await self._read_page(self.user_id, self._position)
+        if page.trimmed:
+            raise trio.BrokenResourceError("retention has deleted what this subscriber had yet to read")
         free = self._receive.statistics().max_buffer_size
         taken = page.entries[: int(free)]
         for entry in taken:

@@ -270,6 +270,9 @@ class Connection:
             return
         if self.closing:
             return
+        if page.trimmed:  # continuity is lost: the client comes back and is told so
+            self.close(CloseCode.TRY_AGAIN_LATER)
+            return
         cursors = [Cursor(self.lane.broker.window.epoch, entry.seq) for entry in page.entries]
         data = b"".join(
             self.framer(str(cursor), encode_entry(entry.type, entry.data, entry.created_ms, cursor))

@@ -116,6 +116,16 @@ async def test_a_reader_that_waits_while_a_huge_batch_passes_the_window(
         assert got == [f"e-{n}" for n in range(1, 21)]
 
 
+async def test_a_reader_that_retention_has_passed_is_told(harness: Harness) -> None:
+    async def trimmed(user_id: str, after: int) -> LogPage:
+        return LogPage([], 20, complete=True, trimmed=True)
+
+    async with open_subscription(harness.broker, "ann", position=0, read_page=trimmed) as subscription:
+        harness.publish(*["ann"] * 20)
+        with pytest.raises(trio.BrokenResourceError):
+            await subscription.receive()
+
+
 async def test_a_cancelled_receive_has_taken_nothing(harness: Harness) -> None:
     async with open_subscription(
         harness.broker, "ann", position=0, read_page=harness.log.read_page
