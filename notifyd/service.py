@@ -8,6 +8,7 @@ constructs a part, and there is no module state: two services can live in one pr
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 STOP_MARGIN_S = 5.0
 #: Seconds after the drain for the last closing handshakes, and for answers that are being written.
 DRAIN_MARGIN_S = 1.5
+#: Seconds that a thread which burns Python may hold the interpreter while `socket.send` wants it back.
+SWITCH_INTERVAL_S = 0.0005
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -290,6 +293,7 @@ async def serve(
     A second signal cancels what is left. Raises ConfigError when a setting cannot be used.
     """
     configure_logging(config.log_level, config.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     async with (
         open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
         open_service(config, blueprints=blueprints) as service,
