@@ -41,13 +41,13 @@ def opened(now: float = 100.0) -> Session:
 
 def codes(actions: list[Action]) -> list[str | int]:
     """Error codes and close codes among `actions`."""
-    return [
-        action.data.code
-        if isinstance(action, Say) and isinstance(action.data, ErrorData)
-        else int(action.code)
-        for action in actions
-        if isinstance(action, Close | Say)
-    ]
+    found: list[str | int] = []
+    for action in actions:
+        if isinstance(action, Close):
+            found.append(int(action.code))
+        elif isinstance(action, Say) and isinstance(action.data, ErrorData):
+            found.append(action.data.code)
+    return found
 
 
 # --- the first frame ------------------------------------------------------------------------------------

@@ -49,3 +49,18 @@ def close_frame(code: CloseCode) -> bytes:
 def close_reply(code: int | None) -> bytes:
     """The answer to a client's Close, which repeats its code (section 5.5.1)."""
     return bytes((_CLOSE, 0)) if code is None else struct.pack("!BBH", _CLOSE, 2, code)
+
+
+def are_whole(data: bytes) -> bool:
+    """Whether `data`, beginning with a frame of the client, ends with the end of one (section 5.2)."""
+    at, size = 0, len(data)
+    while at + 2 <= size:
+        start, length = at, data[at + 1] & 0x7F
+        at += 6 if data[at + 1] & 0x80 else 2
+        if length == 126:
+            length = int.from_bytes(data[start + 2 : start + 4], "big")
+            at += 2
+        elif length == 127:
+            return False
+        at += length
+    return at == size

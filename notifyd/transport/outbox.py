@@ -42,18 +42,16 @@ class Outbox:
 
         A broken connection is reset and takes everything: there is nothing left to do for it.
         """
-        if not data:  # as a chunk it would never be seen to be taken
-            return self._queue is None
-        if self._queue is not None:
+        if self._queue is None:
+            taken = self.try_send(data)
+            if taken == len(data) or self.gone:
+                return True
+            self._queue = [memoryview(data)[taken:]]
+            self.queued = len(data) - taken
+            self.progress_at = trio.current_time()
+        elif data:  # an empty chunk would never be seen to be taken
             self._queue.append(memoryview(data))
             self.queued += len(data)
-            return False
-        taken = self.try_send(data)
-        if taken == len(data) or self.gone:
-            return True
-        self._queue = [memoryview(data)[taken:]]
-        self.queued = len(data) - taken
-        self.progress_at = trio.current_time()
         return False
 
     def try_send(self, data: bytes | memoryview) -> int:

@@ -17,7 +17,15 @@ from notifyd.messages import error
 from notifyd.session import State
 from notifyd.transport.actions import perform
 from notifyd.transport.connection import Connection, Lane
-from notifyd.transport.frames import PING_FRAME, close_frame, close_reply, frame_entry, pong_frame, text_frame
+from notifyd.transport.frames import (
+    PING_FRAME,
+    are_whole,
+    close_frame,
+    close_reply,
+    frame_entry,
+    pong_frame,
+    text_frame,
+)
 from notifyd.transport.handshake import accept_upgrade, refuse_upgrade
 
 if TYPE_CHECKING:
@@ -80,7 +88,7 @@ def _cursor_of(head: RequestHead) -> str | None:
 class WebSocketConnection(Connection):
     """A connection that speaks both ways."""
 
-    __slots__ = ("_cursor", "_fragments", "_heard", "_pinged", "_reader", "_size", "_text")
+    __slots__ = ("_cursor", "_deaf", "_fragments", "_heard", "_pinged", "_reader", "_size", "_text")
 
     transport: ClassVar[str] = "websocket"
     framer = staticmethod(frame_entry)
@@ -88,7 +96,9 @@ class WebSocketConnection(Connection):
     def __init__(self, sock: socket.socket, lane: Lane, cursor: str | None = None) -> None:
         super().__init__(sock, lane)
         self._cursor = cursor
-        self._reader: FrameReader | None = FrameReader(ConnectionType.SERVER)
+        #: Only while a frame or message is incomplete: it is a quarter of an idle connection's memory.
+        self._reader: FrameReader | None = None
+        self._deaf = False  # what the client still sends is thrown away
         self._text = ""
         self._size = self._fragments = 0
         self._heard = False
@@ -103,7 +113,7 @@ class WebSocketConnection(Connection):
             identity = _identify(head, self.lane)
         except HttpError as refused:
             log.info("websocket.refused", ip=head.peer, status=refused.status, reason=refused.slug)
-            self._reader = None
+            self._deaf = True
             self.refuse(refuse_upgrade(refused))
             return
         if isinstance(identity, MissingToken):
@@ -142,30 +152,45 @@ class WebSocketConnection(Connection):
             if size == 0:
                 return
             self._heard = True
-            if self._reader is not None:
+            if not self._deaf:
                 await self.received(bytes(buffer[:size]))
 
     async def received(self, data: bytes) -> None:
         """Act on bytes of the client. What they cause ends this connection at worst."""
+        if self._deaf or not data:
+            return
         try:
-            reader = self._reader
-            if reader is None or not data:
-                return
-            reader.receive_data(data)
-            for event in reader.events():
-                self._obey(event)
-                if self._reader is None:
-                    return
-                if self.position < 0 and self.session.state is State.OPEN:
-                    await self._begin()
+            await self._read_frames(data)
         except Exception as fault:
-            self._reader = None
+            self._go_deaf()
             self.fail(fault)
 
-    def _obey(self, event: Event) -> None:
+    async def _read_frames(self, data: bytes) -> None:
+        whole = self._reader is None and are_whole(data)
+        reader = self._reader = self._reader or FrameReader(ConnectionType.SERVER)
+        reader.receive_data(data)
+        for event in reader.events():
+            self._obey(event, reader)
+            if self._deaf:
+                return
+            if self.position < 0 and self.session.state is State.OPEN:
+                await self._begin()
+        if whole and not self._fragments:
+            self._reader = None
+
+    def _go_deaf(self) -> None:
+        self._deaf = True
+        self._reader = None
+        self._text = ""
+
+    def _obey(self, event: Event, reader: FrameReader) -> None:
         match event:
             case CloseConnection():
-                self._closed_by(event)
+                if reader.state is ConnectionState.OPEN:  # its verdict, not the client's Close
+                    bad_text = event.code == CloseCode.INVALID_TEXT
+                    self._break(CloseCode.INVALID_TEXT if bad_text else CloseCode.PROTOCOL_ERROR)
+                else:
+                    self._closed_by(event)
             case _ if self.closing:
                 pass
             case TextMessage():
@@ -184,7 +209,6 @@ class WebSocketConnection(Connection):
         self._size += len(event.data) if event.data.isascii() else len(event.data.encode())
         self._fragments += event.frame_finished
         if self._size > MAX_MESSAGE_BYTES or self._fragments > MAX_FRAGMENTS:
-            self._text = ""
             self._break(CloseCode.TOO_BIG)
             return
         self._text += event.data
@@ -194,22 +218,16 @@ class WebSocketConnection(Connection):
             perform(self, self.session.handle(text, trio.current_time()))
 
     def _closed_by(self, event: CloseConnection) -> None:
-        """The client's Close, or the frame reader's verdict that this is no WebSocket any more."""
-        genuine = self._reader is not None and self._reader.state is not ConnectionState.OPEN
-        if not genuine:
-            self._break(
-                CloseCode.INVALID_TEXT if event.code == CloseCode.INVALID_TEXT else CloseCode.PROTOCOL_ERROR
-            )
-            return
-        self._reader = None
+        """The client's Close: the answer to ours, or one to be answered."""
+        self._go_deaf()
         if self.closing:
-            self.outbox.end_writing()  # the closing handshake is complete
+            self.outbox.end_writing()
         else:
             self.finish(close_reply(None if event.code == _NO_STATUS else int(event.code)))
 
     def _break(self, code: CloseCode) -> None:
         """Close, and read no more frames: what follows is thrown away unread."""
-        self._reader = None
+        self._go_deaf()
         if self.closing:
             self.outbox.end_writing()
         else:
@@ -224,7 +242,7 @@ class WebSocketConnection(Connection):
         return close_frame(code)
 
     def written(self) -> None:
-        if self._reader is None:  # no Close of the client is waited for
+        if self._deaf:  # no Close of the client is waited for
             self.outbox.end_writing()
 
     @property
