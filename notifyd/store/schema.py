@@ -26,6 +26,9 @@ REVISION = "0001"
 #: SQLite makes a column its row id, and so its fastest index, only when its type reads INTEGER.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
+#: Words are compared by code points, as SQLite does, whatever order of letters the database is set to.
+Word = Text().with_variant(Text(collation="C"), "postgresql")
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -85,7 +88,7 @@ idempotency = Table(
 #: What is known of one user. A notification is at least seen, read or archived when its seq is not above
 #: the mark of that name; announcements up to `appeared_seq` (the head when the user was first met) are at
 #: least seen. `floor`: own entries up to it may have been trimmed. `ack_*`: the newest seq that one of the
-#: user's connections has confirmed.
+#: user's connections has confirmed. The rest is what publishers say, last at `profile_ms`.
 users = Table(
     "users",
     metadata,
@@ -98,6 +101,18 @@ users = Table(
     Column("ack_seq", BigInteger, nullable=False, server_default="0"),
     Column("ack_ms", BigInteger),
     Column("ack_connection", Text),
+    Column("email", Text),
+    Column("locale", Text),
+    Column("time_zone", Text),
+    Column("profile_ms", BigInteger),
+)
+
+#: Users who were erased: of their row in `users` only the floor is left, until nothing of the log is as old.
+erased_users = Table(
+    "erased_users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("erased_ms", BigInteger, nullable=False),
 )
 
 #: Announcements that a user marked one by one.
@@ -108,6 +123,46 @@ broadcast_states = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("state", SmallInteger, nullable=False),
     Index("ix_broadcast_states_seq", "seq"),
+)
+
+# --- the ledger -------------------------------------------------------------------------------------
+
+#: Each connection that had a stream, and each that was refused one (`start_seq` NULL). It was given what
+#: lies after `start_seq`; when it had ended the kernel had taken everything up to `end_seq` (NULL: not known,
+#: the server had ended first). In between it kept up with `dispatches`, but for its `connection_marks`.
+connections = Table(
+    "connections",
+    metadata,
+    Column("connection_id", Text, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("transport", Text, nullable=False),
+    Column("connected_ms", BigInteger, nullable=False),
+    Column("start_seq", BigInteger),
+    Column("closed_ms", BigInteger),
+    Column("close_code", Integer),
+    Column("end_seq", BigInteger),
+    Index("ix_connections_user_id_connected_ms", "user_id", "connected_ms"),
+    Index("ix_connections_closed_ms", "closed_ms"),
+)
+
+#: How far a connection was at moments when it did not keep up (`behind`), and when it did so again.
+connection_marks = Table(
+    "connection_marks",
+    metadata,
+    Column(
+        "connection_id", Text, ForeignKey("connections.connection_id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("behind", Boolean, nullable=False),
+)
+
+#: By when everything up to `seq` had been offered to every connection that kept up; a row a second at most.
+dispatches = Table(
+    "dispatches",
+    metadata,
+    Column("seq", RowId, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
 )
 
 # --- prices and watches -----------------------------------------------------------------------------
@@ -131,6 +186,15 @@ items = Table(
     Column("name", Text, nullable=False),
     Column("folded_name", Text, nullable=False),
     Column("named_ms", BigInteger, nullable=False),
+)
+
+#: The folded words of each item's name.
+item_words = Table(
+    "item_words",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    Column("word", Word, primary_key=True),
+    Index("ix_item_words_word_item_id", "word", "item_id"),
 )
 
 #: What prices are compared within: one item in one store in one currency. `store_id` is JSON text, so that
@@ -196,6 +260,7 @@ watches = Table(
     Column("watch_id", Text, nullable=False),
     Column("item_id", Text),
     Column("search", Text),
+    Column("word_count", Integer, nullable=False),
     Column("stores", Text),
     Column("rule", Text, nullable=False),
     Column("measure", Text, nullable=False),
@@ -203,8 +268,28 @@ watches = Table(
     Column("since_price_id", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     UniqueConstraint("user_id", "watch_id"),
-    Index("ix_watches_item_id_measure_rule_limit", "item_id", "measure", "rule_limit"),
     sqlite_autoincrement=True,
+)
+
+#: The items that each watch concerns, one by its id or all whose names have its words, with what it waits
+#: for there: the index by which a run of prices finds its watches. Kept when items are named and watches set.
+watch_items = Table(
+    "watch_items",
+    metadata,
+    Column("watch_key", RowId, ForeignKey("watches.watch_key", ondelete="CASCADE"), primary_key=True),
+    Column("item_id", Text, primary_key=True),
+    Column("measure", Text, nullable=False),
+    Column("rule_limit", BigInteger, nullable=False),
+    Index("ix_watch_items_item_id_measure_rule_limit", "item_id", "measure", "rule_limit"),
+)
+
+#: The folded words that a watch looks for: beginnings of words in an item's name.
+watch_words = Table(
+    "watch_words",
+    metadata,
+    Column("watch_key", RowId, ForeignKey("watches.watch_key", ondelete="CASCADE"), primary_key=True),
+    Column("word", Word, primary_key=True),
+    Index("ix_watch_words_word_watch_key", "word", "watch_key"),
 )
 
 #: Rules that have fired and are not yet as good as new. `fired_ms` is when the price told last was observed.
@@ -217,4 +302,13 @@ watch_states = Table(
     Column("told_in_cents", BigInteger, nullable=False),
     Column("fired_ms", BigInteger, nullable=False),
     Index("ix_watch_states_series_id", "series_id"),
+)
+
+#: When the last deal of a notification ends, where all of its deals do: then it is withdrawn unless read.
+deal_ends = Table(
+    "deal_ends",
+    metadata,
+    Column("notification_id", Text, primary_key=True),
+    Column("ends_ms", BigInteger, nullable=False),
+    Index("ix_deal_ends_ends_ms", "ends_ms"),
 )

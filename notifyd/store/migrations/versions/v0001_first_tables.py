@@ -11,14 +11,18 @@ branch_labels = None
 depends_on = None
 
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
     _create_log()
     _create_idempotency()
     _create_users()
+    _create_ledger()
     _create_prices()
+    _create_words()
     _create_watches()
+    _create_watch_index()
 
 
 def _create_log() -> None:
@@ -77,7 +81,17 @@ def _create_users() -> None:
         sa.Column("ack_seq", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("ack_ms", sa.BigInteger(), nullable=True),
         sa.Column("ack_connection", sa.Text(), nullable=True),
+        sa.Column("email", sa.Text(), nullable=True),
+        sa.Column("locale", sa.Text(), nullable=True),
+        sa.Column("time_zone", sa.Text(), nullable=True),
+        sa.Column("profile_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_users")),
+    )
+    op.create_table(
+        "erased_users",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("erased_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_erased_users")),
     )
     op.create_table(
         "broadcast_states",
@@ -87,6 +101,43 @@ def _create_users() -> None:
         sa.PrimaryKeyConstraint("user_id", "seq", name=op.f("pk_broadcast_states")),
     )
     op.create_index("ix_broadcast_states_seq", "broadcast_states", ["seq"])
+
+
+def _create_ledger() -> None:
+    op.create_table(
+        "connections",
+        sa.Column("connection_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("transport", sa.Text(), nullable=False),
+        sa.Column("connected_ms", sa.BigInteger(), nullable=False),
+        sa.Column("start_seq", sa.BigInteger(), nullable=True),
+        sa.Column("closed_ms", sa.BigInteger(), nullable=True),
+        sa.Column("close_code", sa.Integer(), nullable=True),
+        sa.Column("end_seq", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection_id", name=op.f("pk_connections")),
+    )
+    op.create_index("ix_connections_user_id_connected_ms", "connections", ["user_id", "connected_ms"])
+    op.create_index("ix_connections_closed_ms", "connections", ["closed_ms"])
+    op.create_table(
+        "connection_marks",
+        sa.Column("connection_id", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("behind", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["connection_id"],
+            ["connections.connection_id"],
+            name=op.f("fk_connection_marks_connection_id_connections"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("connection_id", "at_ms", name=op.f("pk_connection_marks")),
+    )
+    op.create_table(
+        "dispatches",
+        sa.Column("seq", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_dispatches")),
+    )
 
 
 # --- prices and watches -----------------------------------------------------------------------------
@@ -171,6 +222,7 @@ def _create_watches() -> None:
         sa.Column("watch_id", sa.Text(), nullable=False),
         sa.Column("item_id", sa.Text(), nullable=True),
         sa.Column("search", sa.Text(), nullable=True),
+        sa.Column("word_count", sa.Integer(), nullable=False),
         sa.Column("stores", sa.Text(), nullable=True),
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column("measure", sa.Text(), nullable=False),
@@ -181,7 +233,6 @@ def _create_watches() -> None:
         sa.UniqueConstraint("user_id", "watch_id", name=op.f("uq_watches_user_id_watch_id")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_watches_item_id_measure_rule_limit", "watches", ["item_id", "measure", "rule_limit"])
     op.create_table(
         "watch_states",
         sa.Column("watch_key", ROW_ID, nullable=False),
@@ -198,3 +249,53 @@ def _create_watches() -> None:
         sa.PrimaryKeyConstraint("watch_key", "series_id", name=op.f("pk_watch_states")),
     )
     op.create_index("ix_watch_states_series_id", "watch_states", ["series_id"])
+    op.create_table(
+        "deal_ends",
+        sa.Column("notification_id", sa.Text(), nullable=False),
+        sa.Column("ends_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("notification_id", name=op.f("pk_deal_ends")),
+    )
+    op.create_index("ix_deal_ends_ends_ms", "deal_ends", ["ends_ms"])
+
+
+def _create_words() -> None:
+    op.create_table(
+        "item_words",
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("word", WORD, nullable=False),
+        sa.PrimaryKeyConstraint("item_id", "word", name=op.f("pk_item_words")),
+    )
+    op.create_index("ix_item_words_word_item_id", "item_words", ["word", "item_id"])
+
+
+def _create_watch_index() -> None:
+    op.create_table(
+        "watch_items",
+        sa.Column("watch_key", ROW_ID, nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("measure", sa.Text(), nullable=False),
+        sa.Column("rule_limit", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["watch_key"],
+            ["watches.watch_key"],
+            name=op.f("fk_watch_items_watch_key_watches"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("watch_key", "item_id", name=op.f("pk_watch_items")),
+    )
+    op.create_index(
+        "ix_watch_items_item_id_measure_rule_limit", "watch_items", ["item_id", "measure", "rule_limit"]
+    )
+    op.create_table(
+        "watch_words",
+        sa.Column("watch_key", ROW_ID, nullable=False),
+        sa.Column("word", WORD, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["watch_key"],
+            ["watches.watch_key"],
+            name=op.f("fk_watch_words_watch_key_watches"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("watch_key", "word", name=op.f("pk_watch_words")),
+    )
+    op.create_index("ix_watch_words_word_watch_key", "watch_words", ["word", "watch_key"])
