@@ -1,11 +1,4 @@
-"""A live connection: its one number `position`, `visit`, the pump, and what the client says carried out.
-
-The window is the queue. `position` is the last entry put on the socket; only `_look` and `_read_log` send
-entries, everything after `position`, and move it. While the kernel takes all that is offered a connection
-is *live* and costs one task, its reader. When it does not, or when `position` lies below the window, the
-connection is *busy*: a pump drains the outbox, reads on from the log or the window, and ends by making the
-connection live again, without a checkpoint between its last look and that.
-"""
+"""A live connection: what WebSocket and SSE have in common besides their feed, and its end."""
 
 from __future__ import annotations
 
@@ -17,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import structlog
 import trio
 
-from notifyd.errors import CloseCode, StoreError
-from notifyd.messages import ConnectionEstablished, Cursor, Reconnect, encode, encode_entry, iso
+from notifyd.errors import CloseCode
+from notifyd.messages import ConnectionEstablished, Reconnect, encode, iso
 from notifyd.session import Session
 from notifyd.transport.actions import perform
+from notifyd.transport.feed import STALL_S, Feed
 from notifyd.transport.heartbeat import PROBE_LOOK_S, Probe
-from notifyd.transport.outbox import Outbox
 from notifyd.transport.registry import Connections, ConnectionStatistics
 
 if TYPE_CHECKING:
@@ -32,7 +25,6 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
     from notifyd.broker.memory import Broker
-    from notifyd.broker.window import Framer
     from notifyd.config import Config
     from notifyd.inbox import Inbox
     from notifyd.keys import Keys
@@ -40,14 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "ConnectionStatistics", "Connections", "Lane"]
 
-#: Seconds without a byte accepted by a peer that has messages waiting, before it is reset.
-STALL_S: Final = 20.0
 #: Seconds for a closing handshake; with the wheel's tick the socket is closed within 1 s.
 CLOSE_S: Final = 0.75
-#: Bytes of one page of the log: what a slow client holds of our memory while it catches up.
-PAGE_BYTES: Final = 64 * 1024
-#: Bytes that wait for a peer which goes on asking without reading, before it is reset.
-MAX_UNREAD_BYTES: Final = 256 * 1024
 #: Spreads connections that came together over the whole of a heartbeat's interval.
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
@@ -68,8 +54,8 @@ class Lane:
     config: Config
 
 
-class Connection:
-    """What WebSocket and SSE have in common; a Listener of the broker and Timed in the wheel.
+class Connection(Feed):
+    """What WebSocket and SSE have in common; Timed in the wheel.
 
     Owned by the task that reads from the client, which calls `end` last. Everything else here is
     synchronous, and ends the connection instead of raising.
@@ -77,39 +63,23 @@ class Connection:
 
     __slots__ = (
         "_next_beat",
-        "_pump_scope",
-        "busy",
-        "closing",
         "due",
         "greeting",
-        "id",
-        "lane",
         "marks",
-        "outbox",
-        "position",
         "probe",
         "session",
-        "user_id",
     )
 
     transport: ClassVar[str]
-    framer: Framer
 
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
+        super().__init__(sock, lane, secrets.token_urlsafe(12))
         now = trio.current_time()
-        self.lane = lane
-        self.outbox = Outbox(sock)
         self.session = Session(now)
-        self.id = secrets.token_urlsafe(12)
-        self.user_id = ""
-        self.position = -1  # no stream yet
-        self.busy = True  # `visit` has nothing to do here: no stream yet, a pump at work, or closing
         self.due = math.inf
         self.probe: Probe | None = None
-        self.closing = False
         self.marks = 0  # that wait for the database
         self.greeting = b""  # what must stand before anything else
-        self._pump_scope: trio.CancelScope | None = None
         number = lane.connections.add(self)
         self._next_beat = now + self.beat_s * (1 + number * _GOLDEN % 1) / 2
 
@@ -175,112 +145,7 @@ class Connection:
         )
         self.put(self.greeting + self.own(established, self.cursor))
         self.greeting = b""
-        broker.attach(self)
-        if self._pump_scope is None:  # else the pump sees to it
-            self.busy = not self._look()
-            if self.busy:
-                self._start_pump()
-
-    # --- entries ----------------------------------------------------------------------------------------
-
-    def visit(self) -> None:
-        """Send what the window holds after `position`. Never waits, never raises."""
-        if self.busy:
-            return
-        settled = self.lane.broker.settled
-        if settled > self.position:  # what lies between concerned others
-            self.position = settled
-        if not self._look():
-            self._start_pump()
-
-    @property
-    def reached(self) -> int:
-        """The seq up to which everything has been put on the socket."""
-        return self.position if self.busy else max(self.position, self.lane.broker.settled)
-
-    @property
-    def cursor(self) -> str:
-        """`reached` as a client sees it."""
-        return str(Cursor(self.lane.broker.window.epoch, self.reached))
-
-    def _look(self) -> bool:
-        """Send what the window holds; whether the kernel took it all and nothing is left."""
-        window = self.lane.broker.window
-        position = self.position
-        if position < window.floor:
-            return False
-        data, after, more = window.join(self.user_id, position, self.framer)
-        if after > position:
-            self.position = after
-        return (not data or self.outbox.send(data)) and not more
-
-    def put(self, data: bytes) -> None:
-        """Send something small of our own behind what waits."""
-        if self.outbox.queued > MAX_UNREAD_BYTES:
-            log.info("connection.never_reads", connection=self.id, user=self.user_id)
-            self.outbox.reset()
-        elif not self.outbox.send(data):
-            self._start_pump()
-
-    def _start_pump(self) -> None:
-        self.busy = True
-        if self._pump_scope is None:
-            self._pump_scope = trio.CancelScope()
-            self.lane.nursery.start_soon(self._pump, self._pump_scope)
-            self.lane.wheel.schedule(self, trio.current_time() + STALL_S)
-
-    async def _pump(self, scope: trio.CancelScope) -> None:
-        """Whatever is raised in here ends this connection only; a cancelled pump has ended it too."""
-        try:
-            with scope:
-                await self._work_off()
-            self._pump_scope = None
-            if scope.cancelled_caught:
-                self.outbox.reset()
-        except Exception as fault:
-            self._pump_scope = None
-            self.fail(fault)
-        except BaseException:
-            self._pump_scope = None
-            self.outbox.reset()
-            raise
-
-    async def _work_off(self) -> None:
-        while True:
-            await self.outbox.drain()
-            if self.outbox.gone:
-                return
-            if self.closing:
-                self.written()
-                return
-            if self.position < 0:  # the stream has not begun
-                return
-            if not self.lane.broker.window.covers(self.position):
-                await self._read_log()
-            elif self._look():
-                self.busy = False
-                return
-
-    async def _read_log(self) -> None:
-        """Send one page of the log; the position lies below the window."""
-        try:
-            page = await self.lane.inbox.page(self.user_id, self.position, limit_bytes=PAGE_BYTES)
-        except StoreError:
-            self.close(CloseCode.TRY_AGAIN_LATER)
-            return
-        if self.closing:
-            return
-        if page.trimmed:  # continuity is lost: the client comes back and is told so
-            self.close(CloseCode.TRY_AGAIN_LATER)
-            return
-        cursors = [Cursor(self.lane.broker.window.epoch, entry.seq) for entry in page.entries]
-        data = b"".join(
-            self.framer(str(cursor), encode_entry(entry.type, entry.data, entry.created_ms, cursor))
-            for cursor, entry in zip(cursors, page.entries, strict=True)
-        )
-        self.position = max(self.position, page.head if page.complete else page.entries[-1].seq)
-        if data:
-            self.outbox.send(data)
+        self.go_live()
 
     # --- our own messages and the end -------------------------------------------------------------------
 

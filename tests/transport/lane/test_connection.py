@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from wsproto.events import TextMessage
 
 from notifyd.errors import CloseCode, Unavailable
-from notifyd.transport import connection as module
+from notifyd.transport import feed as module
 from tests.transport.lane.conftest import upgrade_fields
 
 if TYPE_CHECKING:
