@@ -4,9 +4,9 @@ NotifydError
 ├── ConfigError                 settings that cannot be used (exit code 2)
 ├── ProtocolError               a client broke the wire protocol
 ├── RequestError                a caller asked for what it cannot have: 4xx
-│   ├── BadRequest 400   Unauthorized 401   Forbidden 403   NotFound 404
+│   ├── BadRequest 400, HeadTooLong 431   Unauthorized 401   Forbidden 403   NotFound 404
 │   ├── Unprocessable 422  ├── IdempotencyConflict 422   TooLarge 413
-│   └── TooManyRequests 429
+│   └── UpgradeRequired 426   TooManyRequests 429
 └── StoreError                  the log cannot do it now
     ├── Unavailable 503         nothing was written; asking again is safe
     ├── OutcomeUnknown 503      it may or may not have been written
@@ -150,6 +150,12 @@ class BadRequest(RequestError):
     status, slug, title = 400, "bad-request", "The request cannot be read"
 
 
+class HeadTooLong(BadRequest):
+    """The client went on sending without ending its head (RFC 6585 section 5)."""
+
+    status, slug, title = 431, "head-too-long", "The request head is too long"
+
+
 class Unauthorized(RequestError):
     status, slug, title = 401, "unauthorized", "A valid token or key is needed"
 
@@ -172,6 +178,10 @@ class Unprocessable(RequestError):
 
 class IdempotencyConflict(Unprocessable):
     slug, title = "idempotency-conflict", "This Idempotency-Key was used with another body"
+
+
+class UpgradeRequired(RequestError):
+    status, slug, title = 426, "upgrade-required", "This address speaks WebSocket"
 
 
 class TooManyRequests(RequestError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import quart.wrappers.base
 import structlog
+from msgspec import UNSET, Meta, Struct, UnsetType
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -32,6 +33,18 @@ CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:notifyd:problem:"
 #: What proxies log for a client that left before its answer; nobody reads it.
 CLIENT_CLOSED_REQUEST = 499
+
+
+class Problem(Struct, frozen=True):
+    """RFC 9457: `type` is `urn:notifyd:problem:` and the kind of error; `path` is the place of a fault."""
+
+    type: Annotated[str, Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    path: Annotated[str, Meta(examples=["$.data.message"])] | UnsetType = UNSET
+    outcome: Annotated[Literal["unknown"], Meta(description="It may have been stored")] | UnsetType = UNSET
+    reasons: Annotated[list[str], Meta(description="Why the server is not ready")] | UnsetType = UNSET
 
 
 class UnsupportedMediaType(RequestError):

@@ -8,8 +8,8 @@ from hashlib import sha1
 from typing import TYPE_CHECKING, Final
 
 from notifyd.auth import SUBPROTOCOL_PREFIX
-from notifyd.errors import BadRequest, HttpError
-from notifyd.transport.refusal import UpgradeRequired, refusal
+from notifyd.errors import BadRequest, HttpError, UpgradeRequired
+from notifyd.transport.refusal import refusal
 
 if TYPE_CHECKING:
     from notifyd.transport.head import RequestHead

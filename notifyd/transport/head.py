@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 import httptools
 
-from notifyd.errors import BadRequest
+from notifyd.errors import BadRequest, HeadTooLong
 
 HEAD_END = b"\r\n\r\n"
 #: Bytes of one head: request line, fields and the empty line.
@@ -90,12 +90,6 @@ class RequestHead:
     @property
     def has_body(self) -> bool:
         return self.chunked or bool(self.content_length)
-
-
-class HeadTooLong(BadRequest):
-    """The client sent MAX_HEAD_BYTES without ending its head (RFC 6585 section 5)."""
-
-    status, slug, title = 431, "head-too-long", "The request head is too long"
 
 
 def take_head(buffer: bytearray) -> bytes | None:

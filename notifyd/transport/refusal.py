@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from notifyd.errors import BadRequest, HttpError, RequestError, Unavailable
+from notifyd.errors import BadRequest, HttpError, RequestError, Unavailable, UpgradeRequired
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 
 class RequestTimeout(RequestError):
     status, slug, title = 408, "request-timeout", "The request did not arrive in time"
-
-
-class UpgradeRequired(RequestError):
-    status, slug, title = 426, "upgrade-required", "This address speaks WebSocket"
 
 
 class UnknownUpgrade(BadRequest):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from notifyd.errors import BadRequest
-from notifyd.transport.refusal import UnknownUpgrade, UpgradeRequired
+from notifyd.errors import BadRequest, UpgradeRequired
+from notifyd.transport.refusal import UnknownUpgrade
 
 if TYPE_CHECKING:
     from notifyd.transport.head import RequestHead

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifyd.errors import BadRequest
-from notifyd.transport.head import MAX_HEAD_BYTES, HeadTooLong, RequestHead, parse_head, take_head
+from notifyd.errors import BadRequest, HeadTooLong
+from notifyd.transport.head import MAX_HEAD_BYTES, RequestHead, parse_head, take_head
 
 HOST = b"Host: example.org\r\n"
 

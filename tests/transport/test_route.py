@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from notifyd.errors import BadRequest
+from notifyd.errors import BadRequest, UpgradeRequired
 from notifyd.transport.head import parse_head
-from notifyd.transport.refusal import UnknownUpgrade, UpgradeRequired
+from notifyd.transport.refusal import UnknownUpgrade
 from notifyd.transport.route import Route, route_of
 
 UPGRADE = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
-from notifyd.errors import BadRequest, CloseCode, HttpError
+from notifyd.errors import BadRequest, CloseCode, HttpError, UpgradeRequired
 from notifyd.transport import frames
 from notifyd.transport.handshake import accept_upgrade, refuse_upgrade
 from notifyd.transport.head import parse_head
-from notifyd.transport.refusal import UpgradeRequired
 from tests.transport.lane.conftest import WebSocketClient
 
 if TYPE_CHECKING:
