@@ -54,7 +54,6 @@ def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
     ]
     if bare:
         limit_rate = statistics.median(bare)
-        ratio = statistics.median(single) / limit_rate
         rows += [
             figure("a bare C loop of write", limit_rate, "/s"),
             at_least(
