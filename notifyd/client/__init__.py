@@ -6,7 +6,10 @@
 
 `policy` decides when to come back and what was already seen (pure), `dial` opens byte streams,
 `conversation` is one connection, `core` the client over all of them, `opening` its nursery. Imports only
-messages and errors, so it can be used without the server.
+messages, errors and the publisher, so it can be used without the server. To publish:
+
+    async with open_publisher("https://notify.example", key) as publisher:
+        await publisher.publish(system_message("Hello"), user_id="7")
 """
 
 from __future__ import annotations
@@ -14,5 +17,6 @@ from __future__ import annotations
 from notifyd.client.core import Client, Status
 from notifyd.client.opening import open_client
 from notifyd.client.policy import ServerRefused
+from notifyd.publisher import Publisher, open_publisher
 
-__all__ = ["Client", "ServerRefused", "Status", "open_client"]
+__all__ = ["Client", "Publisher", "ServerRefused", "Status", "open_client", "open_publisher"]
