@@ -102,6 +102,7 @@ class Window:
         self._by_notification: dict[str, list[Slot]] = {}
         self._expiries: list[tuple[int, int, Slot]] = []
         self._shared: dict[tuple[Framer, int, int], Joined] = {}
+        self._erased: dict[str, int] = {}
 
     def fill(self, entries: Iterable[Entry], floor: int) -> None:
         """Load what the log held at start: `entries` are all that exist in `(floor, head]`."""
@@ -134,6 +135,25 @@ class Window:
     def covers(self, position: int) -> bool:
         """Whether everything after `position` is here."""
         return position >= self.floor
+
+    def floor_of(self, user_id: str) -> int:
+        """`floor`, or where an erased user's own begins: below it the log must be asked."""
+        return max(self.floor, self._erased.get(user_id, 0)) if self._erased else self.floor
+
+    def erase(self, user_id: str, floor: int) -> None:
+        """Let go of all that concerns this user alone; their log was erased up to `floor`."""
+        if floor > self.floor:
+            self._erased[user_id] = floor
+        self._erased = {name: seq for name, seq in self._erased.items() if seq > self.floor}
+        kept: deque[Slot] = deque()
+        for slot in self._slots:
+            if slot.entry.user_id == user_id and slot.entry.seq <= floor:
+                self._forget(slot)
+            else:
+                kept.append(slot)
+        self._slots = kept
+        self._expiries = [expiry for expiry in self._expiries if not expiry[2].gone]
+        heapq.heapify(self._expiries)
 
     def audience(self, position: int) -> frozenset[str] | None:
         """The users whom entries after `position` concern; None when that is everyone, or unknown."""
@@ -216,8 +236,11 @@ class Window:
 
     def _evict(self) -> None:
         slot = self._slots.popleft()
-        self._bytes -= slot.size
         self.floor = slot.entry.seq
+        self._forget(slot)
+
+    def _forget(self, slot: Slot) -> None:
+        self._bytes -= slot.size
         self._drop(slot)
         siblings = self._by_notification.get(slot.entry.notification_id or "")
         if siblings is not None:

@@ -7,11 +7,13 @@ group.py     what one group does in its transaction
 marking.py   marks and withdrawals, which are entries too
 reading.py   resuming and listing
 upkeep.py    acknowledgements and appearances once a second; retention
+erasing.py   all that is stored of one user, deleted
 inbox.py     `Inbox`, the whole of it; `open_inbox`, which owns the writer's task
 
 Imports the store and messages; knows neither the broker nor any transport.
 """
 
+from notifyd.inbox.erasing import erase_user
 from notifyd.inbox.inbox import Inbox, open_inbox
 from notifyd.inbox.records import InboxStatistics, Listed, Listing, Publication, Receipt, Resumption
 
@@ -23,5 +25,6 @@ __all__ = [
     "Publication",
     "Receipt",
     "Resumption",
+    "erase_user",
     "open_inbox",
 ]

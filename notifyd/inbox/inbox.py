@@ -132,6 +132,10 @@ class Inbox:
         """Note that this user is here: announcements until now are not news to a newcomer."""
         self._appeared(user_id)
 
+    def forget(self, user_id: str) -> None:
+        """Drop what waits to be written of a user who is being erased; see `erasing.erase_user`."""
+        self._acks.forget(user_id)
+
     # --- reading ------------------------------------------------------------------------------------
 
     async def resume(self, user_id: str, cursor: str | None, *, window_floor: int) -> Resumption:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Never
 import trio
 
 from notifyd.errors import StoreError
-from notifyd.store import retention, users
+from notifyd.store import erase, ledger, retention, users
 from notifyd.store.users import Acknowledged
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ class Acks:
         """Where the log stood when the user was first met, unless the store knows better."""
         return head if user_id in self._met else self._newcomers.setdefault(user_id, head)
 
+    def forget(self, user_id: str) -> None:
+        """What waits of this user is not to be written, and the user is to be met anew."""
+        self._acks.pop(user_id, None)
+        self._newcomers.pop(user_id, None)
+        self._met.discard(user_id)
+
     async def run(self) -> Never:
         """Write once a second. What the store refuses is tried again."""
         while True:
@@ -82,10 +88,10 @@ class Acks:
         if len(self._met) > MET_USERS:
             self._met.clear()
         for user_id in newcomers:
-            del self._newcomers[user_id]
-            self._met.add(user_id)
+            if self._newcomers.pop(user_id, None) is not None:
+                self._met.add(user_id)
         for user_id, ack in acks.items():
-            if self._acks[user_id] is ack:
+            if self._acks.get(user_id) is ack:
                 del self._acks[user_id]
 
 
@@ -130,6 +136,9 @@ class Retention:
         await self._repeat(partial(retention.drop_oldest, before_ms=before))
         await self._repeat(retention.forget_answers)
         await self._repeat(retention.forget_singles)
+        await self._repeat(erase.forget_erased)
+        await self._repeat(partial(ledger.forget_connections, before_ms=before))
+        await self._repeat(partial(ledger.forget_dispatches, before_ms=before))
         if not self._all_seen:
             await self._note_everyone()
         while self._grown:

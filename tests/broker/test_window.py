@@ -159,3 +159,20 @@ def test_reading_on_from_any_position_gives_exactly_what_concerns_the_user(
         got += data
     assert got.decode() == "".join(expected)
     assert position == max(window.head, position)
+
+
+def test_an_erased_user_is_gone_and_must_ask_the_log(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_entries=4)
+    window.put([entry(1, "ann"), entry(2), entry(3, "ann", expires_ms=50), entry(4, "bob")])
+    assert window.floor_of("ann") == 0
+    window.erase("ann", 3)
+    assert ids(window.join("ann", 0, lines)) == ["e-2"]
+    assert ids(window.join("bob", 0, lines)) == ["e-2", "e-4"]
+    assert (window.floor_of("ann"), window.floor_of("bob"), window.floor) == (3, 0, 0)
+    assert not window.expiring
+    window.put([entry(5, "ann")])  # who has come back
+    assert ids(window.join("ann", 0, lines)) == ["e-2", "e-5"]
+    window.put([entry(seq) for seq in (6, 7, 8, 9)])
+    assert window.floor_of("ann") == window.floor == 5
+    window.erase("bob", 4)  # what lies below the window needs no line of its own
+    assert window.floor_of("bob") == 5
