@@ -298,9 +298,18 @@ async def serve(
         open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
         open_service(config, blueprints=blueprints) as service,
     ):
-        if service.keys.unchecked:
-            log.info("tokens are not checked for", claims=list(service.keys.unchecked))
+        _mention_gaps(config, service.keys.unchecked)
         stop.ready()
         print(f"listening on {service.url}", flush=True)
         task_status.started(service)
         await stop.wait()
+
+
+def _mention_gaps(config: Config, unchecked: Sequence[str]) -> None:
+    """Settings without which less works, or is checked, than may be meant."""
+    if unchecked:
+        log.info("these claims of tokens are not checked", claims=list(unchecked))
+    if config.jwt_secret is None:
+        log.warning("no jwt_secret is set: users come only with tickets that a publisher asks for")
+    if not config.publish_keys:
+        log.warning("no publish_keys are set: only a token with the scope notifications:write can publish")

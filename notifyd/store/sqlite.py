@@ -158,7 +158,7 @@ def check_version(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -
         raise ConfigError(f"SQLite {_dotted(version)} is too old: {_dotted(OLDEST)} or newer is needed")
     if version < CHECKPOINT_RACE_FIXED:
         log.info(
-            "this SQLite can corrupt a database that several programs write; let only notifyd write it",
+            "let only notifyd write the database: with several writers this SQLite can damage it",
             sqlite=_dotted(version),
             fixed_in=_dotted(CHECKPOINT_RACE_FIXED),
         )
