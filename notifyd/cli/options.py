@@ -103,6 +103,14 @@ def check_header(option: str, value: str) -> str:
     return value
 
 
+def check_user(user: str) -> None:
+    """Raises ConfigError for what cannot be a user's id."""
+    from notifyd.auth import is_user_id
+
+    if not is_user_id(user):
+        raise ConfigError(f"--user {user!r}: an id of a user has 1 to 128 printable characters")
+
+
 def address_of(listen: str) -> str:
     """The URL of a server with this setting `listen`. Raises ConfigError when it has no fixed port."""
     from notifyd.config import parse_address

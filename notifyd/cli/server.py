@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from notifyd.cli.options import ConfigFile, seconds, settings_flags
+from notifyd.cli.options import ConfigFile, check_user, seconds, settings_flags
 from notifyd.config import Config, load_config
 from notifyd.errors import ConfigError
 
@@ -104,6 +104,7 @@ def mint(config: Config, user: str, ttl_s: float, scopes: Sequence[str] = ()) ->
     from notifyd.auth import mint_token
     from notifyd.clock import wall_ms
 
+    check_user(user)
     if config.jwt_secret is None:
         raise ConfigError("set jwt_secret in notifyd.toml or NOTIFYD_JWT_SECRET: tokens are signed with it")
     return mint_token(

@@ -9,7 +9,7 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
-from notifyd.cli.options import Once, Server, check_header, say, seconds
+from notifyd.cli.options import Once, Server, check_header, check_user, say, seconds
 from notifyd.cli.wording import line_of, status_line
 from notifyd.client import Client, Status, open_client
 from notifyd.errors import ConfigError
@@ -43,6 +43,8 @@ async def publish(
 
     if bool(user) == broadcast:
         raise ConfigError("say who gets it: --user USER (repeatable) or --broadcast")
+    for each in user or ():
+        check_user(each)
     draft = Draft(type_, _data(data, message, severity, critical=critical))
     expires_in_s = None if expires_in is None else seconds(expires_in)
     server = server or Server()

@@ -120,7 +120,7 @@ def advice(error: Exception) -> str:
     if isinstance(error, Unavailable) and "cannot reach" in text:
         return f"{text}; is `notifyd serve` running there? (--url)"
     if isinstance(error, Unauthorized | Forbidden):
-        return f"{text}; give a key of the server with --key or NOTIFYD_KEY"
+        return f"{text}; give a publish key that the server knows with --key or NOTIFYD_KEY"
     code = getattr(error, "code", None)
     if isinstance(error, NotifydError) and code in _ADVICE:
         return f"{text}; {_ADVICE[code]}"

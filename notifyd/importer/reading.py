@@ -54,7 +54,9 @@ class Source:
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
     """Open `path` and look what it is. Raises ConfigError for what cannot hold prices, OSError."""
-    if path.is_dir() or not path.exists():
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder; name a file in it")
+    if not path.exists():
         raise ConfigError(f"{path}: there is no such file")
     with path.open("rb") as raw:
         status = os.fstat(raw.fileno())

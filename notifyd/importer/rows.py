@@ -121,7 +121,8 @@ class RowParser:
     def _find_columns(
         self, columns: Sequence[str] | None, converters: Mapping[str, Callable[[Any], Any]]
     ) -> None:
-        faults = []
+        faults: list[str] = []
+        missing: list[str] = []
         for field in FIELDS:
             if field in self._constants:
                 continue
@@ -129,10 +130,14 @@ class RowParser:
             if columns is None or column in columns:
                 key = column if columns is None else columns.index(column)
                 self._sources.append((field, column, key, converters[field]))
-            elif field in self._spec.columns or field in REQUIRED:
-                faults.append(_no_column(field, column, columns))
+            elif field in self._spec.columns:
+                faults.append(f"--map {field}={column}: there is no such column")
+            elif field in REQUIRED:
+                missing.append(field)
+        if missing:
+            faults.append(f"say where to find {', '.join(missing)}: --map FIELD=COLUMN or --set FIELD=VALUE")
         if faults:
-            raise ConfigError("\n".join(faults))
+            raise ConfigError("\n".join([*faults, f"columns here are {', '.join(columns or ())}"]))
 
     def parse(self, record: Sequence[str] | Mapping[str, Any]) -> Row:
         """The row that `record` spells. Raises RowError."""
@@ -192,13 +197,6 @@ class RowParser:
             self._times.clear()
         self._times[text] = time
         return time
-
-
-def _no_column(field: str, column: str, columns: Sequence[str]) -> str:
-    there = ", ".join(columns)
-    if field == column:
-        return f"{field}: say where it is with --map {field}=COLUMN or --set {field}=VALUE (columns: {there})"
-    return f"--map {field}={column}: there is no such column (columns: {there})"
 
 
 def _constant(field: str, value: str, convert: Callable[[Any], Any]) -> Any:

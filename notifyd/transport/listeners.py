@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -17,6 +18,11 @@ BACKLOG = 4096
 SEND_BUFFER_BYTES = 64 * 1024
 #: A peer that acknowledges nothing for this long is dead; also ends a zero window that never opens.
 USER_TIMEOUT_MS = 20_000
+#: Said in place of what the system calls it.
+_REASONS = {
+    errno.EADDRINUSE: "the port is in use; stop what listens there, or choose another",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+}
 #: File descriptors kept for the database, the log and the listeners.
 RESERVED_DESCRIPTORS = 512
 
@@ -30,7 +36,11 @@ def open_listeners(address: str) -> list[socket.socket]:
     try:
         return [_listen_unix(place)] if isinstance(place, str) else _listen_tcp(*place)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {address}: {error.strerror or error}") from None
+        raise ConfigError(f"cannot listen on {address}: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 def close_listener(sock: socket.socket) -> None:

@@ -94,6 +94,7 @@ def test_every_setting_is_a_flag_of_serve(run: Any) -> None:
         (["serve", "--config", "nothing.toml"], "nothing.toml: there is no such file"),
         (["token"], "--user"),
         (["token", "--user", "ann"], "set jwt_secret"),
+        (["token", "--user", ""], "--user '': an id of a user has 1 to 128"),
         (["token", "--user", "ann", "--ttl", "soon"], "write 90s, 15m, 1h or 7d"),
         (["publish", "--message", "x"], "--user USER (repeatable) or --broadcast"),
         (
@@ -101,6 +102,7 @@ def test_every_setting_is_a_flag_of_serve(run: Any) -> None:
             "--user USER (repeatable) or --broadcast",
         ),
         (["publish", "--user", "a"], "--message TEXT or --data JSON"),
+        (["publish", "--user", "a", "--user", "b\n", "--message", "x"], "printable characters"),
         (["publish", "--user", "a", "--data", "[1]"], "--data is not a JSON object"),
         (["publish", "--user", "a", "--message", "x"], "give a publish key"),
         (["publish", "--user", "a", "--message", "x", "--key", "é"], "--key"),
@@ -112,6 +114,7 @@ def test_every_setting_is_a_flag_of_serve(run: Any) -> None:
         (["listen", "--token", "t", "--cursor", "%"], "--cursor"),
         (["listen", "--token", "a\nb"], "--token"),
         (["import-prices", "nothing.csv", "--key", "k"], "nothing.csv: there is no such file"),
+        (["import-prices", ".", "--key", "k"], ".: a folder; name a file in it"),
         (["import-prices", "f", "--key", "k", "--map", "a=b"], "write FIELD=COLUMN"),
         (["import-prices", "f", "--key", "k", "--week-one", "soon"], "write a date like 1989-09-14"),
         (["migrate", "--database-url", "mysql://x"], "database_url"),

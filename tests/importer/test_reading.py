@@ -133,7 +133,7 @@ def test_a_damaged_gzip_file_is_told_after_what_is_good(tmp_path: Path) -> None:
         (b'[{"item_id": 1}]', "one JSON array"),
         (b"\x1f\x8bxx", "damaged gzip"),
         (b"a,a\n", "two columns are called 'a'"),
-        (b"a,b\n", "item_id: say where it is"),
+        (b"a,b\n", "say where to find item_id"),
     ],
 )
 def test_files_that_hold_no_prices(tmp_path: Path, data: bytes, text: str) -> None:
@@ -146,9 +146,9 @@ def test_much_white_space_is_an_empty_file(tmp_path: Path) -> None:
         read(write(tmp_path / "f", " \n" * 10_000))
 
 
-@pytest.mark.parametrize("name", ["nothing", "."])
-def test_no_such_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="no such file"):
+@pytest.mark.parametrize(("name", "text"), [("nothing", "no such file"), (".", "a folder")])
+def test_no_such_file(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
         read(tmp_path / name)
 
 
