@@ -91,7 +91,8 @@ async def _play(player: Player, home: DemoFolder, task_status: trio.TaskStatus[s
 
 
 def _say(home: DemoFolder, missed: int, *, first: bool) -> None:
-    begun = "started anew" if first else f"going on: {missed} ticks of its feed were due while it was down"
+    due = "1 tick of its feed was" if missed == 1 else f"{missed:,} ticks of its feed were"
+    begun = "started anew" if first else f"going on: {due} due while it was down"
     lines = [
         "",
         f"  notifyd demo, {begun}",
