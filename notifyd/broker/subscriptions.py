@@ -59,7 +59,8 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
             except trio.WouldBlock:
                 return
             self._position = slot.entry.seq
-        self._position = window.head
+        # The log's page may have been ahead of the window, which hears of a commit a moment later.
+        self._position = max(self._position, window.head)
         self._blocked = False
 
     async def receive(self) -> Message:

@@ -40,6 +40,11 @@ class Harness:
         self.log.entries += entries
         self.broker.publish(entries)
 
+    def entry_in_log_only(self, user: str) -> Entry:
+        entry = self._entry(len(self.log.entries) + 1, user)
+        self.log.entries.append(entry)
+        return entry
+
 
 @pytest.fixture
 def harness(entry: Callable[..., Entry]) -> Harness:
@@ -147,3 +152,28 @@ async def test_after_leaving_it_is_closed_and_forgotten(harness: Harness) -> Non
         with pytest.raises(trio.ClosedResourceError):
             await subscription.receive()
     assert harness.broker.live(["ann"]) == 0
+
+
+async def test_a_page_that_is_ahead_of_the_window_is_not_repeated(
+    harness: Harness, nursery: trio.Nursery
+) -> None:
+    """The log has a commit as soon as it is durable, the window when the loop comes to it."""
+    harness.publish(*["bob"] * 20)  # more than the window holds
+    late = harness.entry_in_log_only("ann")
+    nursery.start_soon(harness.broker.run_dispatcher)
+    async with open_subscription(
+        harness.broker, "ann", position=0, read_page=harness.log.read_page
+    ) as subscription:
+        assert await take(subscription, 1) == ["e-21"]
+        async with trio.open_nursery() as waiting:
+            more: list[str] = []
+
+            async def wait() -> None:
+                more.extend(await take(subscription, 1))
+
+            waiting.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            harness.broker.publish([late])
+            await trio.testing.wait_all_tasks_blocked()
+            harness.publish("ann")
+        assert more == ["e-22"]
