@@ -10,7 +10,7 @@ from notifyd.service import _mention_gaps
 
 def test_a_server_that_nobody_can_use_says_so() -> None:
     with structlog.testing.capture_logs() as lines:
-        _mention_gaps(Config(), ())
+        _mention_gaps(Config.model_validate({}), ())
     assert [line["log_level"] for line in lines] == ["warning", "warning"]
     assert "no jwt_secret" in lines[0]["event"]
     assert "no publish_keys" in lines[1]["event"]
