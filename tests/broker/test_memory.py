@@ -81,7 +81,7 @@ async def test_others_run_between_slices(entry: Callable[..., Entry]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch)
         nursery.start_soon(broker.settle)
-    assert SLICE in progress
+    assert any(0 < visits < len(listeners) for visits in progress)
     assert all(listener.seen == [1] for listener in listeners)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 import trio
+
+from notifyd.service import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -297,3 +300,13 @@ async def test_an_import_that_is_killed_and_repeated_tells_the_same_deals_once(
     assert len(calm) > 50
     assert stormy == calm
     assert len(set(stormy)) == len(stormy)
+
+
+async def test_a_full_collection_passes_over_what_lives_as_long_as_the_server(make_config: Any) -> None:
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve, make_config())
+            assert gc.get_freeze_count() > 10_000
+            nursery.cancel_scope.cancel()
+    finally:
+        gc.unfreeze()
