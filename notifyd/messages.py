@@ -290,24 +290,30 @@ def error(code: ErrorCode, message: str) -> ErrorData:
 # --- checking what a publisher sends --------------------------------------------------------------------
 
 
-class _DealInput(Deal, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    pass
+class DealInput(Deal, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One price worth telling; prices are integer minor units of `currency`."""
 
 
-class _DealsInput(Struct, frozen=True, forbid_unknown_fields=True):
-    deals: Annotated[list[_DealInput], Meta(min_length=1, max_length=1000)]
+class DealsInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` of a `deal-notification`; `message` is made from the number of deals unless it is given."""
+
+    deals: Annotated[list[DealInput], Meta(min_length=1, max_length=1000)]
     message: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
     user_id: Id | int | UnsetType = UNSET
     more_deals: Annotated[int, Meta(ge=0)] = 0
 
 
-class _SystemInput(Struct, frozen=True, forbid_unknown_fields=True):
+class SystemInput(Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` of a `system-message`."""
+
     message: Annotated[str, Meta(min_length=1, max_length=10_000)]
     severity: Severity = "info"
     critical: bool = False
 
 
-class _JobInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class JobInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`data` of a `job-completed`."""
+
     job_id: Id | int
     job_name: Annotated[str, Meta(max_length=500)]
     status: Annotated[str, Meta(max_length=100)]
@@ -315,11 +321,13 @@ class _JobInput(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 
 
 _INPUTS: dict[str, type[Struct]] = {
-    "deal-notification": _DealsInput,
-    "system-message": _SystemInput,
-    "job-completed": _JobInput,
+    "deal-notification": DealsInput,
+    "system-message": SystemInput,
+    "job-completed": JobInput,
 }
-_CUSTOM_TYPE = re.compile(r"x-[a-z0-9][a-z0-9-]{0,61}", re.ASCII)
+#: How a type of the application's own is spelled.
+CUSTOM_TYPE = "x-[a-z0-9][a-z0-9-]{0,61}"
+_CUSTOM_TYPE = re.compile(CUSTOM_TYPE, re.ASCII)
 
 
 def prepare(draft: Draft, *, notification_id: str, user_id: str | None) -> bytes:
@@ -340,7 +348,7 @@ def prepare(draft: Draft, *, notification_id: str, user_id: str | None) -> bytes
         value = msgspec.convert(draft.data, model)
     except msgspec.ValidationError as fault:
         raise msgspec.ValidationError(_under_data(str(fault))) from None
-    if isinstance(value, _DealsInput):
+    if isinstance(value, DealsInput):
         return encode_json(fields | _deal_fields(value, user_id))
     return encode_json(fields | msgspec.to_builtins(value))
 
@@ -357,7 +365,7 @@ def _custom_fields(data: Any) -> dict[str, Any]:
     return data
 
 
-def _deal_fields(value: _DealsInput, user_id: str | None) -> dict[str, Any]:
+def _deal_fields(value: DealsInput, user_id: str | None) -> dict[str, Any]:
     if user_id is None:
         raise msgspec.ValidationError("A deal-notification is for users, not for everyone - at `$.type`")
     if value.user_id is not UNSET and str(value.user_id) != user_id:

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from quart_schema import hide, operation_id, security_scheme, tag
 
+from notifyd.api.models import COMPONENTS, public_name
 from notifyd.api.problems import SlowBody, UnsupportedMediaType
 from notifyd.errors import (
     BadRequest,
@@ -54,6 +55,8 @@ from notifyd.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from msgspec import Struct
 
 __all__ = ["ANYONE", "OPERATOR", "PUBLISHER", "USER", "USER_OR_PUBLISHER", "WRITES"]
 __all__ += ["Answer", "Description", "Header", "Tag", "describe", "description_of", "hide"]
@@ -116,6 +119,7 @@ class Description:
     body: Any = None
     body_required: bool = True
     examples: Mapping[str, Any] = field(default_factory=dict)
+    models: tuple[Any, ...] = ()
     errors: Errors = ()
 
     @property
@@ -143,12 +147,13 @@ def describe(
     body: Any = None,
     body_required: bool = True,
     examples: Mapping[str, Any] | None = None,
+    models: tuple[Any, ...] = (),
     errors: Errors = (),
 ) -> Callable[[F], F]:
     """Document a route; `path` explains its variables, `examples` are bodies by what they show.
 
     `query` is a Struct whose fields are the parameters; `lenient` says that none of their values is refused.
-    `body` is a type, or a tuple of those it may be.
+    `body` is a type, or a tuple of those it may be; `models` are Structs that others name by `ref` only.
     """
     description = Description(
         who=who,
@@ -160,6 +165,7 @@ def describe(
         body=body,
         body_required=body_required,
         examples=examples or {},
+        models=models,
         errors=(*errors, NotFound) if path else errors,
     )
 
@@ -175,6 +181,11 @@ def describe(
 def description_of(function: Callable[..., Any]) -> Description | None:
     """What `describe` said about a route, None where it did not."""
     return cast("Description | None", getattr(function, _ATTRIBUTE, None))
+
+
+def ref(model: type[Struct]) -> dict[str, str]:
+    """A reference to `model`, for `Meta(extra_json_schema=…)` where msgspec has no type that says it."""
+    return {"$ref": COMPONENTS + public_name(model.__name__)}
 
 
 def _camel(name: str) -> str:

@@ -10,7 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PLACE = "#/components/schemas/"
+#: Where the components of an OpenAPI document stand.
+COMPONENTS = "#/components/schemas/"
 
 
 class Models:
@@ -20,7 +21,7 @@ class Models:
     readers could not tell them apart. `place` is where references point.
     """
 
-    def __init__(self, place: str = _PLACE) -> None:
+    def __init__(self, place: str = COMPONENTS) -> None:
         self._place = place
         self._components: dict[str, Any] = {}
 
@@ -48,16 +49,17 @@ class Models:
     def _schema(self, model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         template = self._place + "{name}"
         (schema,), components = msgspec.json.schema_components([model], ref_template=template)
-        named = {_public(name): _tidy(component) for name, component in components.items()}
+        named = {public_name(name): _tidy(component) for name, component in components.items()}
         if len(named) != len(components):
             raise ValueError(f"two models within {model} have the same name")
         for each in _walk([schema, *named.values()]):
             if "$ref" in each:
-                each["$ref"] = self._place + _public(each["$ref"].removeprefix(self._place))
+                each["$ref"] = self._place + public_name(each["$ref"].removeprefix(self._place))
         return schema, named
 
 
-def _public(name: str) -> str:
+def public_name(name: str) -> str:
+    """What a Struct with the class name `name` is called in a document."""
     return name.lstrip("_")
 
 

@@ -175,6 +175,8 @@ class _Provider(OpenAPIProvider):
         operation["summary"] = operation["summary"].rstrip(".")
         if text:
             operation["description"] = text
+        for model in said.models:
+            self._models.refer(model)
         if not said.who:
             operation["security"] = []
         operation["parameters"] = [

@@ -11,9 +11,23 @@ from quart import Blueprint, Response, request
 
 from notifyd.api import guard
 from notifyd.api.bodies import MAX_BATCH_BODY, MAX_BODY, answer, decode, read_body
+from notifyd.api.describe import PUBLISHER, WRITES, Answer, Header, describe
 from notifyd.api.parts import ApiParts, parts
-from notifyd.api.problems import problem
-from notifyd.errors import HttpError, TooLarge, Unprocessable
+from notifyd.api.problems import Problem, problem
+from notifyd.api.publications import (
+    KINDS,
+    MAX_ADDRESSEES,
+    MAX_BATCH,
+    IdempotencyKey,
+    Lifetime,
+    PublishMany,
+    Stored,
+    StoredMany,
+    StoredOne,
+    UserIds,
+)
+from notifyd.api.publications import Publication as PublicationBody
+from notifyd.errors import HttpError, IdempotencyConflict, TooLarge, Unprocessable
 from notifyd.inbox import Publication, Receipt
 from notifyd.messages import Cursor, Draft, Id
 
@@ -22,25 +36,17 @@ if TYPE_CHECKING:
 
 bp = Blueprint("publish", __name__)
 
-MAX_BATCH = 1000
-#: Rows that one request may write: a few tens of milliseconds of one transaction.
-MAX_ADDRESSEES = 10_000
 #: Levels of `data`: what one parser reads easily can be too deep for the next.
 MAX_DEPTH = 32
-#: Seconds; ten years is as good as never.
-MAX_EXPIRES_IN_S = 10 * 366 * 86_400.0
-
-#: Printable ASCII, so that it fits a header field.
-IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern="^[ -~]+$")]
 
 
 class _One(Struct, frozen=True, forbid_unknown_fields=True):
     type: Annotated[str, Meta(max_length=64)]
     data: dict[str, Any]
     user_id: Id | UnsetType = UNSET
-    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_ADDRESSEES)] | UnsetType = UNSET
+    user_ids: UserIds | UnsetType = UNSET
     broadcast: bool = False
-    expires_in_s: Annotated[float, Meta(gt=0, le=MAX_EXPIRES_IN_S)] | None = None
+    expires_in_s: Lifetime | None = None
     idempotency_key: IdempotencyKey | None = None
 
 
@@ -58,9 +64,65 @@ _which_decoder = msgspec.json.Decoder(_Which)
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
+_ANNOUNCEMENT = {"type": "system-message", "broadcast": True, "data": {"message": "Maintenance at noon"}}
+_DEAL = {
+    "type": "deal-notification",
+    "user_id": "7",
+    "data": {
+        "deals": [
+            {
+                "item_name": "Orange juice 64 oz",
+                "best_price_in_cents": 279,
+                "store_name": "Corner shop",
+                "store_id": 12,
+                "currency": "USD",
+                "old_price_in_cents": 349,
+            }
+        ]
+    },
+}
+_JOB = {
+    "type": "job-completed",
+    "user_id": "7",
+    "data": {"job_id": 4711, "job_name": "Flyer import", "status": "completed"},
+    "idempotency_key": "job-4711",
+}
+_STORED = {"id": "6f1c9a02-4711", "notification_id": "nUq3Tn1kT8mX2cPq", "live_connections": 2}
+
+
 @bp.post("/v1/notifications")
-async def publish() -> Response:
-    """Store notifications durably and say where they are in the log."""
+@describe(
+    "Publishing",
+    who=PUBLISHER,
+    headers=(
+        Header(
+            "Idempotency-Key",
+            "For 24 hours the same key and body get the first answer again. Not with many notifications",
+            {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+            example="job-4711",
+        ),
+    ),
+    body=(PublicationBody, PublishMany),
+    examples={
+        "An announcement": _ANNOUNCEMENT,
+        "A deal": _DEAL,
+        "A finished job with a key": _JOB,
+        "Several at once": {"notifications": [_ANNOUNCEMENT, _JOB]},
+    },
+    answers={
+        200: Answer("Stored before under this key; the first answer again", Stored, _STORED),
+        201: Answer("Stored durably", (Stored, StoredMany), _STORED),
+    },
+    models=(*KINDS, StoredOne, Problem),
+    errors=(IdempotencyConflict, *WRITES),
+)
+async def publish_notifications() -> Response:
+    """Store one notification, or up to 1,000 that succeed or fail each alone.
+
+    The answer says that it is stored durably, and where it is in the log. One notification has at most
+    64 KiB, many together 4 MiB and 10,000 addressees. Exactly one of `user_id`, `user_ids` and
+    `broadcast: true` says whom it is for. `data` is nested at most 32 levels deep.
+    """
     publisher = guard.publisher()
     body = await read_body(limit=MAX_BATCH_BODY)
     key = request.headers.get("idempotency-key")
@@ -90,7 +152,7 @@ async def _publish_many(publisher: str, body: bytes) -> Response:
         problem(each) if isinstance(each, HttpError) else _result(each, next(outcomes), _root(index))
         for index, each in enumerate(wanted)
     ]
-    return answer({"results": results}, 201)
+    return answer(StoredMany(results), 201)
 
 
 def _root(index: int) -> str:
@@ -158,16 +220,18 @@ def _hash(one: _One) -> bytes:
     return sha256(_canonical.encode([None if part is UNSET else part for part in meaning])).digest()
 
 
-def _result(publication: Publication, outcome: Receipt | HttpError, root: str) -> dict[str, Any]:
+def _result(publication: Publication, outcome: Receipt | HttpError, root: str) -> dict[str, Any] | StoredOne:
     if isinstance(outcome, HttpError):
         return problem(outcome, root)
-    return {"status": 200 if outcome.repeated else 201, **_told(parts(), publication, outcome)}
+    told = _told(parts(), publication, outcome)
+    status = 200 if outcome.repeated else 201
+    return StoredOne(status, told.id, told.notification_id, told.live_connections)
 
 
-def _told(parts: ApiParts, publication: Publication, receipt: Receipt) -> dict[str, Any]:
+def _told(parts: ApiParts, publication: Publication, receipt: Receipt) -> Stored:
     addressees: Sequence[str] | None = publication.user_ids
-    return {
-        "id": str(Cursor(parts.inbox.epoch, receipt.seq)),
-        "notification_id": receipt.notification_id,
-        "live_connections": parts.live_connections(addressees),
-    }
+    return Stored(
+        str(Cursor(parts.inbox.epoch, receipt.seq)),
+        receipt.notification_id,
+        parts.live_connections(addressees),
+    )
