@@ -299,20 +299,14 @@ async def serve(
         open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
         open_service(config, blueprints=blueprints) as service,
     ):
-<<<<<<< Updated upstream
         _mention_gaps(config, service.keys.unchecked)
-=======
-        if service.keys.unchecked:
-            log.info("tokens are not checked for", claims=list(service.keys.unchecked))
         _spare_the_collector()
->>>>>>> Stashed changes
         stop.ready()
         print(f"listening on {service.url}", flush=True)
         task_status.started(service)
         await stop.wait()
 
 
-<<<<<<< Updated upstream
 def _mention_gaps(config: Config, unchecked: Sequence[str]) -> None:
     """Settings without which less works, or is checked, than may be meant."""
     if unchecked:
@@ -321,7 +315,8 @@ def _mention_gaps(config: Config, unchecked: Sequence[str]) -> None:
         log.warning("no jwt_secret is set: users come only with tickets that a publisher asks for")
     if not config.publish_keys:
         log.warning("no publish_keys are set: only a token with the scope notifications:write can publish")
-=======
+
+
 def _spare_the_collector() -> None:
     """What has been built for the server's life is not looked through by every full garbage collection.
 
@@ -329,4 +324,3 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
->>>>>>> Stashed changes
