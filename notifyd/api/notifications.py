@@ -105,7 +105,7 @@ async def ack() -> Response:
     """The caller has received everything up to a cursor."""
     user = guard.user()
     body = await read_json(_ack_decoder)
-    parts().inbox.ack(user.user_id, body.connection_id, _seq(body.up_to))
+    parts().inbox.ack(user.user_id, body.connection_id, _seq(body.up_to), prompt=True)
     return no_content()
 
 

@@ -7,34 +7,43 @@ to send is found from each listener's position and the window.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
 
 import trio
 
+from notifyd.meters import WRITING_S, Histogram
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from notifyd.broker.base import Listener
-    from notifyd.broker.window import Window
+    from notifyd.broker.window import News, Window
     from notifyd.store.base import Entry
 
 #: Visits between two checkpoints: about 2 ms of writing, so that nothing else waits longer.
 SLICE = 500
 #: Seconds between looks for expired entries while there are any that will expire.
 EXPIRY_TICK_S = 1.0
+#: Commits whose way to the sockets is timed at once; should the dispatcher lie still, the oldest are not.
+MAX_TIMED = 10_000
 
 
 @dataclass(frozen=True)
 class BrokerStatistics:
-    """What the broker holds now."""
+    """What the broker holds now, and how many entries it has given out since the start."""
 
     listeners: int
     users: int
     window_floor: int
     window_head: int
+    window_entries: int
+    window_bytes: int
     settled: int
+    delivered: int  # entries offered to live listeners, each time counted
+    replayed: int  # entries that a listener got later, or when it came
 
 
 class Broker:
@@ -46,8 +55,12 @@ class Broker:
 
     def __init__(self, window: Window, clock: Callable[[], int]) -> None:
         self.window = window
-        self.settled = window.head
+        self.settled = self._target = window.head  # the target is where the look that goes on will end
+        #: Seconds from a commit until the last of those whom it concerns was visited; one for each commit.
+        self.commit_to_written = Histogram(WRITING_S)
         self._clock = clock
+        self._delivered = self._replayed = 0
+        self._timed: deque[tuple[int, float]] = deque(maxlen=MAX_TIMED)
         self._all: dict[Listener, None] = {}
         self._by_user: dict[str, tuple[Listener, ...]] = {}
         self._wake, self._woken = trio.open_memory_channel[None](1)
@@ -79,6 +92,7 @@ class Broker:
     def publish(self, entries: Iterable[Entry], withdrawn: frozenset[str] = frozenset()) -> None:
         """Take in what was committed and wake the dispatcher. Never waits, never raises."""
         self.window.put(entries, withdrawn)
+        self._timed.append((self.window.head, trio.current_time()))
         with suppress(trio.WouldBlock):  # then a look is due already
             self._wake.send_nowait(None)
 
@@ -93,22 +107,46 @@ class Broker:
     async def settle(self) -> None:
         """Offer every entry after `settled` to the listeners it concerns."""
         while self.settled < self.window.head:
-            target = self.window.head
-            concerned = self._concerned(self.window.audience(self.settled))
-            for count, listener in enumerate(concerned, start=1):
+            target = self._target = self.window.head
+            news = self.window.news(self.settled)
+            count = 0
+            for count, listener in enumerate(self._concerned(news), start=1):
                 listener.visit()
                 if count % SLICE == 0:
                     await trio.lowlevel.checkpoint()
+            self._delivered += self._offered(news, count)
             self.settled = target
+            self._note_written(target, concerned=count)
         await trio.lowlevel.checkpoint()
 
-    def _concerned(self, audience: frozenset[str] | None) -> Iterator[Listener]:
+    def _concerned(self, news: News) -> Iterator[Listener]:
         """A copy is walked: listeners come and go between slices, and one that went ignores its visit."""
-        if audience is None:
+        if news.everyone:
             yield from list(self._all)
             return
-        for user_id in audience:
+        for user_id in news.own:
             yield from self._by_user.get(user_id, ())
+
+    # --- counting: once for each look, so that a visit costs nothing more ---------------------------------
+
+    def _offered(self, news: News, visits: int) -> int:
+        own = sum(count * len(self._by_user.get(user_id, ())) for user_id, count in news.own.items())
+        return news.everyone * visits + own
+
+    def _note_written(self, settled: int, *, concerned: int) -> None:
+        now = trio.current_time()
+        while self._timed and self._timed[0][0] <= settled:
+            _, committed_at = self._timed.popleft()
+            if concerned:
+                self.commit_to_written.observe(now - committed_at)
+
+    def put_off(self, user_id: str, position: int) -> None:
+        """A listener could not take what it was just offered after `position`; it gets that as a replay."""
+        self._delivered -= self.window.count(user_id, position, self._target)
+
+    def replayed(self, entries: int) -> None:
+        """A listener has got entries otherwise than by the dispatcher's visit."""
+        self._replayed += entries
 
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
@@ -116,5 +154,9 @@ class Broker:
             users=len(self._by_user),
             window_floor=self.window.floor,
             window_head=self.window.head,
+            window_entries=len(self.window),
+            window_bytes=self.window.size,
             settled=self.settled,
+            delivered=self._delivered,
+            replayed=self._replayed,
         )

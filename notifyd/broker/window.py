@@ -34,6 +34,13 @@ class Joined(NamedTuple):
     more: bool  # the limit was reached before the head
 
 
+class News(NamedTuple):
+    """How many entries after a position are for everyone, and how many for single users."""
+
+    everyone: int
+    own: dict[str, int]
+
+
 class Slot:
     """One entry with its encodings."""
 
@@ -83,6 +90,9 @@ class _Track:
             return []
         return self.slots[bisect_right(self.seqs, seq) :]
 
+    def count(self, after: int, up_to: int) -> int:
+        return max(bisect_right(self.seqs, up_to) - bisect_right(self.seqs, after), 0)
+
 
 class Window:
     """Holds at most `max_entries` and `max_bytes`; `floor` rises as old entries leave."""
@@ -127,6 +137,14 @@ class Window:
             self._shared.clear()
             self._drop(heapq.heappop(self._expiries)[2])
 
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it counts for what it holds."""
+        return self._bytes
+
     @property
     def expiring(self) -> bool:
         """Whether `expire` has anything to look after."""
@@ -155,17 +173,23 @@ class Window:
         self._expiries = [expiry for expiry in self._expiries if not expiry[2].gone]
         heapq.heapify(self._expiries)
 
-    def audience(self, position: int) -> frozenset[str] | None:
-        """The users whom entries after `position` concern; None when that is everyone, or unknown."""
-        if position < self.floor or self._everyone.after(position):
-            return None
-        users: set[str] = set()
+    def news(self, position: int) -> News:
+        """Whom entries after `position` concern; everyone, when it is not known."""
+        everyone = len(self._everyone.after(position))
+        own: dict[str, int] = {}
         for slot in reversed(self._slots):
             if slot.entry.seq <= position:
                 break
-            if slot.entry.user_id is not None:
-                users.add(slot.entry.user_id)
-        return frozenset(users)
+            user_id = slot.entry.user_id
+            if user_id is not None and not slot.gone:
+                own[user_id] = own.get(user_id, 0) + 1
+        return News(max(everyone, 1) if position < self.floor else everyone, own)
+
+    def count(self, user_id: str, after: int, up_to: int) -> int:
+        """How many entries in `(after, up_to]` concern one user."""
+        track = self._users.get(user_id)
+        own = 0 if track is None else track.count(after, up_to)
+        return own + self._everyone.count(after, up_to)
 
     def after(self, user_id: str, position: int) -> Sequence[Slot]:
         """What lies after `position` for one user, oldest first. Needs `covers(position)`."""

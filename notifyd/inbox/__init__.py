@@ -6,6 +6,7 @@ writer.py    the one task that writes: group commit, its deadlines and failures
 group.py     what one group does in its transaction
 marking.py   marks and withdrawals, which are entries too
 reading.py   resuming and listing
+answering.py how long acknowledgements take
 upkeep.py    acknowledgements and appearances once a second; retention
 erasing.py   all that is stored of one user, deleted
 inbox.py     `Inbox`, the whole of it; `open_inbox`, which owns the writer's task
@@ -15,10 +16,19 @@ Imports the store and messages; knows neither the broker nor any transport.
 
 from notifyd.inbox.erasing import erase_user
 from notifyd.inbox.inbox import Inbox, open_inbox
-from notifyd.inbox.records import InboxStatistics, Listed, Listing, Publication, Receipt, Resumption
+from notifyd.inbox.records import (
+    InboxDistributions,
+    InboxStatistics,
+    Listed,
+    Listing,
+    Publication,
+    Receipt,
+    Resumption,
+)
 
 __all__ = [
     "Inbox",
+    "InboxDistributions",
     "InboxStatistics",
     "Listed",
     "Listing",

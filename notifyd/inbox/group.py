@@ -35,6 +35,7 @@ class Committed(NamedTuple):
     head: int
     entries: Sequence[Entry]
     outcomes: Sequence[Any]
+    publications: int  # stored for the first time
 
 
 class _Placed(NamedTuple):
@@ -62,7 +63,7 @@ def run_group(tx: Transaction, requests: Sequence[Prepared | Work], head: int) -
     appended = log.append(tx, group.entries, before)
     group.remember(before)
     outcomes = [each.receipt(before) if isinstance(each, _Placed) else each for each in placed]
-    return Committed(before + rows, missed + appended, outcomes)
+    return Committed(before + rows, missed + appended, outcomes, group.publications)
 
 
 def _remembered(tx: Transaction, requests: Sequence[Prepared | Work]) -> dict[Key, Answer]:
@@ -78,6 +79,7 @@ class _Group:
         self._known = known
         self._fresh: dict[Key, _Placed] = {}
         self.entries: list[NewEntry] = []
+        self.publications = 0
 
     def run(self, request: Prepared | Work) -> Any:
         """What the request's caller gets, or where its rows will stand."""
@@ -96,6 +98,7 @@ class _Group:
 
     def _place(self, request: Prepared) -> _Placed:
         self.entries += request.entries
+        self.publications += 1
         return _Placed(len(self.entries), request)
 
     def _place_once(self, request: Prepared, key: Key) -> _Placed | Receipt | IdempotencyConflict:

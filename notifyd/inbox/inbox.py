@@ -10,9 +10,10 @@ import trio
 
 from notifyd.errors import BadRequest, HttpError, Unprocessable
 from notifyd.inbox import marking, reading
+from notifyd.inbox.answering import Answering
 from notifyd.inbox.preparing import Slices, prepare
 from notifyd.inbox.reading import Question
-from notifyd.inbox.records import InboxStatistics, Listing, Receipt, Resumption
+from notifyd.inbox.records import InboxDistributions, InboxStatistics, Listing, Receipt, Resumption
 from notifyd.inbox.upkeep import Acks, Retention
 from notifyd.inbox.writer import Writer
 from notifyd.store import log, users
@@ -62,7 +63,8 @@ class Inbox:
         self._clock = clock
         self._queue_size = queue_size
         self._writer = Writer(store, head, self._committed, queue_size)
-        self._acks = Acks(self._writer.submit, clock)
+        self._answering = Answering(head, trio.current_time())
+        self._acks = Acks(self._writer.submit, clock, self._answering)
         self._retention = Retention(
             store, self._writer.submit, clock, retention_ms=retention_ms, max_rows=max_rows_per_user
         )
@@ -124,9 +126,12 @@ class Inbox:
         """Take a notification back from everybody who has it. Raises NotFound."""
         await self._writer.submit(marking.withdraw(notification_id))
 
-    def ack(self, user_id: str, connection_id: str, seq: int) -> None:
-        """Note that a connection has received everything up to `seq`; written within about a second."""
-        self._acks.ack(user_id, connection_id, min(seq, self.head))
+    def ack(self, user_id: str, connection_id: str, seq: int, *, prompt: bool = False) -> None:
+        """Note that a connection has received everything up to `seq`; written within about a second.
+
+        `prompt`: the client said so of itself, so that its delay tells something.
+        """
+        self._acks.ack(user_id, connection_id, min(seq, self.head), prompt=prompt)
 
     def appeared(self, user_id: str) -> None:
         """Note that this user is here: announcements until now are not news to a newcomer."""
@@ -201,9 +206,10 @@ class Inbox:
             queue_size=self._queue_size,
             commits=counts.commits,
             rows=counts.rows,
-            largest_group=counts.largest_group,
+            publications=counts.publications,
+            largest_group=round(counts.group_sizes.largest),
             last_commit_ms=counts.last_commit_s * 1000,
-            slowest_commit_ms=counts.slowest_commit_s * 1000,
+            slowest_commit_ms=counts.commit_s.largest * 1000,
             run_alone=counts.run_alone,
             refused=counts.refused,
             unknown=counts.unknown,
@@ -212,6 +218,11 @@ class Inbox:
             trimmed=self._retention.trimmed,
         )
 
+    def distributions(self) -> InboxDistributions:
+        """What `statistics` cannot say in one number; live objects, to be read."""
+        counts = self._writer.counts
+        return InboxDistributions(counts.commit_s, counts.group_sizes, self._answering.seconds)
+
     # --- the rest -----------------------------------------------------------------------------------
 
     def _appeared(self, user_id: str) -> int:
@@ -219,6 +230,7 @@ class Inbox:
 
     def _committed(self, entries: Sequence[Entry], withdrawn: frozenset[str]) -> None:
         self._retention.note(entries)
+        self._answering.committed(self.head, trio.current_time())
         self.on_commit(entries, withdrawn)
 
     async def _prepared(self, publication: Publication, slices: Slices) -> Prepared | HttpError:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notifyd.messages import Cursor, Draft, RecoveryReason, State
+    from notifyd.meters import Histogram
     from notifyd.store.base import Entry
 
 
@@ -83,6 +84,7 @@ class InboxStatistics:
     queue_size: int
     commits: int
     rows: int
+    publications: int
     largest_group: int  # requests
     last_commit_ms: float
     slowest_commit_ms: float
@@ -92,3 +94,11 @@ class InboxStatistics:
     failed_groups: int
     pending_acks: int
     trimmed: int  # rows that retention deleted
+
+
+class InboxDistributions(NamedTuple):
+    """Since the start. Times are seconds."""
+
+    commit: Histogram  # one for each commit, fsync included
+    group_sizes: Histogram  # requests that shared a commit
+    acknowledged: Histogram  # from commit to acknowledgement, by samples

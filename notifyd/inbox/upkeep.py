@@ -15,6 +15,7 @@ from notifyd.store.users import Acknowledged
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from notifyd.inbox.answering import Answering
     from notifyd.inbox.group import Work
     from notifyd.store.base import Entry, NewEntry, Store, Transaction
 
@@ -31,9 +32,10 @@ MET_USERS = 100_000
 class Acks:
     """Newest acknowledgement of each user, and users met for the first time, until they are written."""
 
-    def __init__(self, submit: Submit, clock: Callable[[], int]) -> None:
+    def __init__(self, submit: Submit, clock: Callable[[], int], answering: Answering) -> None:
         self._submit = submit
         self._clock = clock
+        self._answering = answering
         self._acks: dict[str, Acknowledged] = {}
         self._newcomers: dict[str, int] = {}
         self._met: set[str] = set()
@@ -41,8 +43,10 @@ class Acks:
     def __len__(self) -> int:
         return len(self._acks) + len(self._newcomers)
 
-    def ack(self, user_id: str, connection_id: str, seq: int) -> None:
+    def ack(self, user_id: str, connection_id: str, seq: int, *, prompt: bool) -> None:
         """Note that a connection has received everything up to `seq`."""
+        if prompt:
+            self._answering.confirmed(user_id, seq, trio.current_time())
         known = self._acks.get(user_id)
         if known is None or known.seq < seq:
             self._acks[user_id] = Acknowledged(seq, connection_id, self._clock())
@@ -65,6 +69,7 @@ class Acks:
 
     async def flush(self) -> None:
         """Write all that waits now; what the store refuses stays for the next time."""
+        self._answering.flush()
         for _ in range(0, max(len(self._acks), len(self._newcomers)), ACK_USERS):
             newcomers = dict(islice(self._newcomers.items(), ACK_USERS))
             acks = dict(islice(self._acks.items(), ACK_USERS))

@@ -14,6 +14,7 @@ import trio
 from notifyd.errors import CommitFailed, OutcomeUnknown, StatementFailed, StoreError, Unavailable
 from notifyd.inbox.group import Prepared, run_group
 from notifyd.messages import NotificationUpdated
+from notifyd.meters import GROUP_SIZES, WRITING_S, Histogram
 from notifyd.store.log import UPDATED
 
 if TYPE_CHECKING:
@@ -76,16 +77,19 @@ class Counts:
     """What the writer has done so far. Times are seconds."""
 
     def __init__(self) -> None:
-        self.commits = self.rows = self.largest_group = 0
+        self.commits = self.rows = self.publications = 0
         self.run_alone = self.refused = self.unknown = self.failed_groups = 0
-        self.last_commit_s = self.slowest_commit_s = 0.0
+        self.last_commit_s = 0.0
+        self.commit_s = Histogram(WRITING_S)  # from handing a group to the database to its fsync
+        self.group_sizes = Histogram(GROUP_SIZES)
 
-    def committed(self, requests: int, rows: int, seconds: float) -> None:
+    def committed(self, requests: int, committed: Committed, seconds: float) -> None:
         self.commits += 1
-        self.rows += rows
-        self.largest_group = max(self.largest_group, requests)
+        self.rows += len(committed.entries)
+        self.publications += committed.publications
+        self.group_sizes.observe(requests)
         self.last_commit_s = seconds
-        self.slowest_commit_s = max(self.slowest_commit_s, seconds)
+        self.commit_s.observe(seconds)
 
 
 class Writer:
@@ -229,7 +233,7 @@ class Writer:
         began = trio.current_time()
         work = partial(run_group, requests=[request.work for request in group], head=self.head)
         committed = await self._store.write(work)
-        self.counts.committed(len(group), len(committed.entries), trio.current_time() - began)
+        self.counts.committed(len(group), committed, trio.current_time() - began)
         self._publish(committed)
         for request, outcome in zip(group, committed.outcomes, strict=True):
             request.answer(outcome)

@@ -59,7 +59,7 @@ def _verify(connection: Connection, token: str) -> list[Action]:
 
 def _acknowledge(connection: Connection, cursor: Cursor) -> None:
     if is_of_this_log(connection, cursor):
-        connection.lane.inbox.ack(connection.user_id, connection.id, cursor.seq)
+        connection.lane.inbox.ack(connection.user_id, connection.id, cursor.seq, prompt=True)
     else:
         connection.say(error("bad_message", "up_to is no cursor of this log"))
 

@@ -74,12 +74,14 @@ class Feed:
     def visit(self) -> None:
         """Send what the window holds after `position`. Never waits, never raises."""
         if self.busy:
+            self.lane.broker.put_off(self.user_id, self.lane.broker.settled)
             return
         settled = self.lane.broker.settled
         if settled > self.position:  # what lies between concerned others
             self.position = settled
         if not self._look():
             self._start_pump()
+            self.lane.broker.put_off(self.user_id, self.position)
 
     @property
     def reached(self) -> int:
@@ -95,7 +97,7 @@ class Feed:
         """Join the live stream, or have a pump see to it."""
         self.lane.broker.attach(self)
         if self._pump_scope is None:
-            self.busy = not self._look()
+            self.busy = not self._look_apart()
             if self.busy:
                 self._start_pump()
 
@@ -109,6 +111,14 @@ class Feed:
         if after > position:
             self.position = after
         return (not data or self.outbox.send(data)) and not more
+
+    def _look_apart(self) -> bool:
+        """Look outside of the dispatcher's visits, which count what they offer themselves."""
+        broker, before = self.lane.broker, self.position
+        is_live = self._look()
+        up_to = min(self.position, broker.settled) if is_live else self.position
+        broker.replayed(broker.window.count(self.user_id, before, up_to))
+        return is_live
 
     def put(self, data: bytes) -> None:
         """Send something small of our own behind what waits."""
@@ -156,7 +166,7 @@ class Feed:
                 return
             if not self.lane.broker.window.covers(self.position):
                 await self._read_log()
-            elif self._look():
+            elif self._look_apart():
                 self.busy = False
                 return
 
@@ -178,5 +188,6 @@ class Feed:
             for cursor, entry in zip(cursors, page.entries, strict=True)
         )
         self.position = max(self.position, page.head if page.complete else page.entries[-1].seq)
+        self.lane.broker.replayed(len(page.entries))
         if data:
             self.outbox.send(data)

@@ -132,6 +132,41 @@ def test_live_counts() -> None:
     assert (statistics.listeners, statistics.users) == (1, 1)
 
 
+async def test_the_way_of_each_commit_is_timed_once_to_its_last_listener(
+    nursery: trio.Nursery, entry: Callable[..., Entry], autojump_clock: trio.testing.MockClock
+) -> None:
+    broker = make_broker()
+    broker.publish([entry(1, "ann")])
+    broker.publish([entry(2)])
+    await trio.sleep(0.25)
+    await broker.settle()
+    assert broker.commit_to_written.total == 0, "nobody was concerned"
+    broker.attach(Recorder(broker, "ann"))
+    broker.attach(Recorder(broker, "bob"))
+    broker.publish([entry(3, "ann"), entry(4)])
+    await trio.sleep(0.25)
+    broker.publish([entry(5, "bob")])
+    await trio.sleep(0.5)
+    await broker.settle()
+    await broker.settle()
+    assert broker.commit_to_written.total == 2
+    assert broker.commit_to_written.sum == 0.75 + 0.5
+
+
+async def test_what_is_given_out_is_counted(entry: Callable[..., Entry]) -> None:
+    broker = make_broker()
+    for user_id in ("ann", "ann", "bob"):
+        broker.attach(Recorder(broker, user_id))
+    broker.publish([entry(1, "ann"), entry(2), entry(3, "eve"), entry(4)])
+    await broker.settle()
+    assert broker.statistics().delivered == 2 + 3 + 3
+    broker.publish([entry(5, "bob")])
+    await broker.settle()
+    assert broker.statistics().delivered == 9
+    broker.replayed(5)
+    assert broker.statistics().replayed == 5
+
+
 async def test_expiry_goes_on_without_commits(
     nursery: trio.Nursery, entry: Callable[..., Entry], autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -122,17 +122,30 @@ def test_expired_entries_are_left_out(entry: Callable[..., Entry]) -> None:
     assert ids(window.join("ann", 1, lines)) == ["e-3", "e-4", "e-5"]
 
 
-def test_audience(entry: Callable[..., Entry]) -> None:
-    window = Window("e", 0, max_entries=3)
-    window.put([entry(1, "ann"), entry(2, "bob")])
-    assert window.audience(0) == frozenset({"ann", "bob"})
-    assert window.audience(1) == frozenset({"bob"})
-    assert window.audience(2) == frozenset()
-    window.put([entry(3)])
-    assert window.audience(1) is None
-    window.put([entry(4, "eve")])
-    assert window.audience(3) == frozenset({"eve"})
-    assert window.audience(0) is None, "below the floor nobody knows whom it concerned"
+def test_news_says_whom_how_much_concerns(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_entries=4)
+    window.put([entry(1, "ann"), entry(2, "bob"), entry(3, "bob", name="n")])
+    assert window.news(0) == (0, {"ann": 1, "bob": 2})
+    assert window.news(1) == (0, {"bob": 2})
+    assert window.news(3) == (0, {})
+    window.put([], frozenset({"n"}))
+    assert window.news(1) == (0, {"bob": 1})
+    window.put([entry(4)])
+    assert window.news(1) == (1, {"bob": 1})
+    window.put([entry(5, "eve")])
+    assert window.news(4) == (0, {"eve": 1})
+    assert window.news(0).everyone == 1
+    window.put([entry(6, "eve"), entry(7, "eve"), entry(8, "eve")])
+    assert window.news(0).everyone == 1, "below the floor nobody knows whom it concerned"
+
+
+def test_count_is_how_many_a_user_would_get(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0)
+    window.put([entry(1, "ann"), entry(2), entry(3, "bob"), entry(4, "ann"), entry(5)])
+    assert window.count("ann", 0, 5) == 4
+    assert window.count("ann", 1, 4) == 2
+    assert window.count("eve", 2, 9) == 1
+    assert window.count("ann", 4, 2) == 0
 
 
 @given(

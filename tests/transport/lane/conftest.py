@@ -95,7 +95,7 @@ class FakeInbox:
         await self.before_mark()
         self.marks.append((user_id, state, notification_ids, up_to))
 
-    def ack(self, user_id: str, connection_id: str, seq: int) -> None:
+    def ack(self, user_id: str, connection_id: str, seq: int, *, prompt: bool = False) -> None:
         self.acks.append((user_id, seq))
 
 

@@ -163,6 +163,9 @@ async def test_a_slow_client_loses_nothing_and_holds_little(
         assert await ids(client, 400) == cursors
         await settle()
         assert world.lane.connections.statistics().catching_up == 0
+        given = world.broker.statistics()
+        assert given.delivered + given.replayed == 400
+        assert given.replayed > 0
 
 
 async def test_a_client_that_reads_byte_by_byte_gets_whole_messages(
