@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from notifyd.api import guard
 from notifyd.api.bodies import answer
+from notifyd.api.describe import ANYONE, OPERATOR, Answer, describe
 from notifyd.api.metrics import CONTENT_TYPE
 from notifyd.api.parts import parts
 from notifyd.api.problems import NotReady
@@ -13,24 +17,52 @@ from notifyd.api.problems import NotReady
 bp = Blueprint("admin", __name__)
 
 
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(Struct, frozen=True):
+    """The server can do its work."""
+
+    status: Literal["ready"] = "ready"
+
+
+class Closed(Struct, frozen=True):
+    """What was closed."""
+
+    closed: Annotated[int, Meta(ge=0, description="Connections")]
+
+
 @bp.get("/livez")
-async def alive() -> Response:
-    """Answered as long as the event loop turns."""
-    return answer({"status": "alive"})
+@describe("Operating", who=ANYONE, answers={200: Answer("The event loop turns", Alive)})
+async def say_alive() -> Response:
+    """Whether the process is alive."""
+    return answer(Alive())
 
 
 @bp.get("/readyz")
-async def ready() -> Response:
-    """200 when the server can do its work, 503 with the reasons when it cannot."""
+@describe("Operating", who=ANYONE, answers={200: Answer("Ready", Ready)}, errors=(NotReady,))
+async def say_ready() -> Response:
+    """Whether the server can do its work; when it cannot, a 503 gives the reasons."""
     reasons = parts().readiness()
     if reasons:
         raise NotReady("; ".join(reasons), reasons=list(reasons))
-    return answer({"status": "ready"})
+    return answer(Ready())
 
 
 @bp.get("/metrics")
-async def metrics() -> Response:
-    """Prometheus' text format. Whoever can reach a bind made for operators may read it."""
+@describe(
+    "Operating",
+    who=OPERATOR,
+    answers={200: Answer("Prometheus' text format", str, content_type=CONTENT_TYPE)},
+)
+async def read_metrics() -> Response:
+    """Metrics for Prometheus.
+
+    On a bind made for operators nobody is asked for a key.
+    """
     if parts().config.operator_listen is None:
         guard.operator()
     text = parts().metrics.render(parts().statistics())
@@ -38,14 +70,28 @@ async def metrics() -> Response:
 
 
 @bp.get("/v1/stats")
-async def stats() -> Response:
+@describe(
+    "Operating",
+    who=OPERATOR,
+    answers={200: Answer("Numbers by part of the server", dict[str, Any])},
+)
+async def read_statistics() -> Response:
     """What the server is doing now."""
     guard.operator()
     return answer(parts().statistics())
 
 
 @bp.post("/v1/users/<user_id>/disconnect")
-async def disconnect(user_id: str) -> Response:
-    """Close every live connection of a user."""
+@describe(
+    "Operating",
+    who=OPERATOR,
+    path={"user_id": "The user"},
+    answers={200: Answer("How many were closed", Closed, {"closed": 2})},
+)
+async def disconnect_user(user_id: str) -> Response:
+    """Close every live connection of a user.
+
+    They may come back: this revokes no token.
+    """
     guard.operator()
-    return answer({"closed": parts().close_user(user_id)})
+    return answer(Closed(parts().close_user(user_id)))

@@ -10,8 +10,10 @@ from quart import Blueprint, Response
 
 from notifyd.api import guard
 from notifyd.api.bodies import answer, no_content, read_json, read_query
+from notifyd.api.describe import PUBLISHER, USER, WRITES, Answer, describe
+from notifyd.api.fields import Count, CursorId, Moment
 from notifyd.api.parts import parts
-from notifyd.errors import ProtocolError, Unprocessable
+from notifyd.errors import NotFound, ProtocolError, Unprocessable
 from notifyd.messages import Cursor, MarkData, RecoveryReason, State, check_mark, iso, parse_cursor
 
 bp = Blueprint("notifications", __name__)
@@ -23,31 +25,65 @@ CursorText = Annotated[str, Meta(max_length=64)]
 
 
 class _Query(Struct, frozen=True):
-    since: CursorText | None = None
-    before: CursorText | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT
-    state: State | None = None
+    since: Annotated[CursorText, Meta(description="Page forward: what came after this cursor")] | None = None
+    before: Annotated[CursorText, Meta(description="Page backward: what came before it")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="At most so many")] = DEFAULT_LIMIT
+    state: Annotated[State, Meta(description="Only those in this state")] | None = None
 
 
-class _Listed(Struct, frozen=True):
+class Listed(Struct, frozen=True):
+    """A message as on the wire, and its state now."""
+
     type: str
-    data: msgspec.Raw
-    timestamp: str
-    id: str
+    data: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+    timestamp: Moment
+    id: CursorId
     state: State
 
 
-class _List(Struct, frozen=True, omit_defaults=True):
-    notifications: list[_Listed]
-    cursor: str
-    unread: int
-    recovered: bool
-    reason: RecoveryReason | UnsetType = UNSET
+class Listing(Struct, frozen=True, omit_defaults=True):
+    """A page of a user's notifications."""
+
+    notifications: list[Listed]
+    cursor: Annotated[CursorId, Meta(description="Where a stream joins without a gap")]
+    unread: Count
+    recovered: Annotated[bool, Meta(description="False: not all after `since` is here any more")]
+    reason: Annotated[RecoveryReason, Meta(description="Why not")] | UnsetType = UNSET
+
+
+_LISTING = {
+    "notifications": [
+        {
+            "type": "system-message",
+            "data": {
+                "notification_id": "nUq3Tn1kT8mX2cPq",
+                "message": "Maintenance at noon",
+                "severity": "info",
+                "critical": False,
+            },
+            "timestamp": "2026-01-31T12:00:00.000Z",
+            "id": "6f1c9a02-4711",
+            "state": "unread",
+        }
+    ],
+    "cursor": "6f1c9a02-4711",
+    "unread": 1,
+    "recovered": True,
+}
 
 
 @bp.get("/v1/notifications")
+@describe(
+    "Notifications",
+    who=USER,
+    query=_Query,
+    answers={200: Answer("A page of notifications", Listing, _LISTING)},
+)
 async def list_notifications() -> Response:
-    """The caller's notifications as the wire sends them, each with its current `state`."""
+    """The caller's notifications as the wire sends them, each with its current `state`.
+
+    Newest first; with `since`, oldest first. Only one of `since` and `before` may be given.
+    """
     user = guard.user()
     query = read_query(_Query)
     if query.since is not None and query.before is not None:
@@ -57,7 +93,7 @@ async def list_notifications() -> Response:
         user.user_id, since=query.since, before=query.before, limit=query.limit, state=query.state
     )
     messages = [
-        _Listed(
+        Listed(
             entry.type,
             msgspec.Raw(entry.data),
             iso(entry.created_ms),
@@ -67,19 +103,37 @@ async def list_notifications() -> Response:
         for entry, state in listing.items
     ]
     reason = UNSET if listing.reason is None else listing.reason
-    return answer(_List(messages, str(listing.cursor), listing.unread, listing.recovered, reason))
+    return answer(Listing(messages, str(listing.cursor), listing.unread, listing.recovered, reason))
 
 
 class _MarkBody(MarkData, frozen=True, forbid_unknown_fields=True):
-    pass
+    """Either `notification_ids` or `up_to`."""
+
+
+#: What JSON Schema can say of check_mark.
+_ONE_OF_TWO = {"oneOf": [{"required": ["notification_ids"]}, {"required": ["up_to"]}]}
 
 
 _mark_decoder = msgspec.json.Decoder(_MarkBody)
 
 
 @bp.post("/v1/notifications/mark")
-async def mark() -> Response:
-    """Raise the state of the caller's notifications, by id or up to a cursor."""
+@describe(
+    "Notifications",
+    who=USER,
+    body=Annotated[_MarkBody, Meta(extra_json_schema=_ONE_OF_TWO)],
+    examples={
+        "Some read": {"state": "read", "notification_ids": ["nUq3Tn1kT8mX2cPq"]},
+        "All seen": {"state": "seen", "up_to": "6f1c9a02-4711"},
+    },
+    answers={204: Answer("Marked")},
+    errors=(NotFound, *WRITES),
+)
+async def mark_notifications() -> Response:
+    """Raise the state of the caller's notifications, by id or up to a cursor.
+
+    A state only rises: `unread`, `seen`, `read`, `archived`. Every tab and device of the user is told.
+    """
     user = guard.user()
     body = await read_json(_mark_decoder)
     try:
@@ -101,8 +155,15 @@ _ack_decoder = msgspec.json.Decoder(_AckBody)
 
 
 @bp.post("/v1/notifications/ack")
-async def ack() -> Response:
-    """The caller has received everything up to a cursor."""
+@describe(
+    "Notifications",
+    who=USER,
+    body=_AckBody,
+    examples={"Up to a cursor": {"up_to": "6f1c9a02-4711"}},
+    answers={204: Answer("Noted; it is written down within a second")},
+)
+async def acknowledge_notifications() -> Response:
+    """Say that everything up to a cursor was received."""
     user = guard.user()
     body = await read_json(_ack_decoder)
     parts().inbox.ack(user.user_id, body.connection_id, _seq(body.up_to), prompt=True)
@@ -119,8 +180,18 @@ def _seq(up_to: str) -> int:
 
 
 @bp.delete("/v1/notifications/<notification_id>")
-async def withdraw(notification_id: str) -> Response:
-    """Take a notification back from everyone who has it."""
+@describe(
+    "Publishing",
+    who=PUBLISHER,
+    path={"notification_id": "From the answer to publishing"},
+    answers={204: Answer("Withdrawn")},
+    errors=WRITES,
+)
+async def withdraw_notification(notification_id: str) -> Response:
+    """Take a notification back from everyone who has it.
+
+    Open pages are told at once; lists and replays leave it out.
+    """
     guard.publisher()
     await parts().inbox.withdraw(notification_id)
     return no_content()

@@ -10,6 +10,8 @@ from quart import Blueprint, Response
 
 from notifyd.api import guard
 from notifyd.api.bodies import answer, read_json
+from notifyd.api.describe import USER_OR_PUBLISHER, Answer, describe
+from notifyd.api.fields import Moment
 from notifyd.api.parts import parts
 from notifyd.auth import Identity, is_user_id
 from notifyd.errors import Forbidden, Unprocessable
@@ -24,16 +26,50 @@ MAX_LIFE_S = 86_400.0
 
 
 class _TicketBody(Struct, frozen=True, forbid_unknown_fields=True):
-    user_id: Id | None = None
-    expires_in_s: Annotated[float, Meta(gt=0, le=MAX_LIFE_S)] | None = None
+    user_id: Annotated[Id, Meta(description="Whose ticket; only a publisher may say")] | None = None
+    expires_in_s: (
+        Annotated[float, Meta(gt=0, le=MAX_LIFE_S, description="Seconds that its connection may last")] | None
+    ) = None
+
+
+class Ticket(Struct, frozen=True):
+    """A secret for `?ticket=`; the connection it opens ends at `token_expires_at`."""
+
+    ticket: str
+    expires_in_s: Annotated[float, Meta(description="Seconds in which it must be used")]
+    user_id: str
+    token_expires_at: Moment
 
 
 _decoder = msgspec.json.Decoder(_TicketBody)
 
 
 @bp.post("/v1/tickets")
-async def issue() -> Response:
-    """A ticket for the caller, or for the user whom a publisher names."""
+@describe(
+    "Tickets",
+    who=USER_OR_PUBLISHER,
+    body=_TicketBody,
+    body_required=False,
+    examples={"By a publisher": {"user_id": "7"}, "By the user": {}},
+    answers={
+        201: Answer(
+            "The ticket",
+            Ticket,
+            {
+                "ticket": "Yh3mXn9pQ2c8vR5t",
+                "expires_in_s": 30,
+                "user_id": "7",
+                "token_expires_at": "2026-01-31T13:00:00.000Z",
+            },
+        )
+    },
+)
+async def issue_ticket() -> Response:
+    """A ticket for the caller, or for the user whom a publisher names.
+
+    It opens one stream within 30 seconds, by `?ticket=`. After that it only opens again the SSE stream that
+    it opened, until its identity expires.
+    """
     publishes = guard.may_publish()
     caller = None if publishes else guard.user()
     body = await read_json(_decoder, empty=b"{}")
@@ -44,13 +80,8 @@ async def issue() -> Response:
         identity = _named(body, body.user_id, now_ms)
     else:
         identity = _shortened(caller or guard.user(), body.expires_in_s, now_ms)
-    told = {
-        "ticket": parts().keys.issue_ticket(identity, now_ms),
-        "expires_in_s": TICKET_SECONDS,
-        "user_id": identity.user_id,
-        "token_expires_at": iso(identity.expires_ms),
-    }
-    return answer(told, 201)
+    ticket = parts().keys.issue_ticket(identity, now_ms)
+    return answer(Ticket(ticket, TICKET_SECONDS, identity.user_id, iso(identity.expires_ms)), 201)
 
 
 def _named(body: _TicketBody, user_id: str, now_ms: int) -> Identity:
