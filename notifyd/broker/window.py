@@ -246,7 +246,13 @@ class Window:
         if slot.entry.notification_id is not None:
             self._by_notification.setdefault(slot.entry.notification_id, []).append(slot)
         if slot.entry.expires_ms is not None:
-            heapq.heappush(self._expiries, (slot.entry.expires_ms, slot.entry.seq, slot))
+            self._expect(slot.entry.expires_ms, slot)
+
+    def _expect(self, expires_ms: int, slot: Slot) -> None:
+        heapq.heappush(self._expiries, (expires_ms, slot.entry.seq, slot))
+        if len(self._expiries) > 2 * len(self._slots) + 64:  # mostly of slots that have left long ago
+            self._expiries = [each for each in self._expiries if not each[2].gone]
+            heapq.heapify(self._expiries)
 
     def _drop(self, slot: Slot) -> None:
         """Take a slot out of its reader's track; it keeps its place in the order until it is evicted."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifyd.broker.window import Joined, Window
+from notifyd.broker.window import Joined, Slot, Window
 from notifyd.store.base import Entry
 
 if TYPE_CHECKING:
@@ -120,6 +121,17 @@ def test_expired_entries_are_left_out(entry: Callable[..., Entry]) -> None:
     window.expire(5000)
     assert not window.expiring
     assert ids(window.join("ann", 1, lines)) == ["e-3", "e-4", "e-5"]
+
+
+def test_what_has_left_is_not_kept_until_it_would_have_expired(entry: Callable[..., Entry]) -> None:
+    window = Window("e", 0, max_entries=10)
+    for seq in range(1, 1001):
+        window.put([entry(seq, "a user of this test", expires_ms=10**13)])
+    slots = [each for each in gc.get_objects() if isinstance(each, Slot)]
+    assert sum(slot.entry.user_id == "a user of this test" for slot in slots) < 100
+    window.expire(10**13)
+    assert window.join("a user of this test", 990, lines).data == b""
+    assert not window.expiring
 
 
 def test_news_says_whom_how_much_concerns(entry: Callable[..., Entry]) -> None:
