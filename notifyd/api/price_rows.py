@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from notifyd.messages import Cents, Id, iso, parse_time
-from notifyd.store.prices import ItemName, NewPrice, StoreName, fold
+from notifyd.store.folding import fold
+from notifyd.store.prices import ItemName, NewPrice, StoreName
 from notifyd.store.watch_rules import Currency, StoreId, encode_store_id
 
 #: How far in the future a price may say it was observed: clocks and time zones are often a little wrong.

@@ -17,6 +17,7 @@ from notifyd.clock import Pace
 from notifyd.errors import NotFound
 from notifyd.messages import encode_json, iso
 from notifyd.store import prices
+from notifyd.store.folding import prefixes, words
 from notifyd.store.prices import Batch, Stored
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ async def _store(store: Store, publisher: str, batch_id: str, reader: Reader) ->
     head = {"batch_id": batch_id, "accepted": reader.accepted, "rejected": reader.rejected}
     items, stores = _json(reader.items()), _json(reader.stores())
     fresh = await store.read(lambda tx: prices.fresh_names(tx, items, stores))
+    named, beginnings = await _words([(row[0], row[2]) for row in fresh[0]])
     batch = Batch(
         batch_id=batch_id,
         publisher=publisher,
@@ -77,8 +79,24 @@ async def _store(store: Store, publisher: str, batch_id: str, reader: Reader) ->
         prices=_json([(offset, *price) for offset, price in enumerate(reader.prices(), 1)]),
         count=len(reader.prices()),
         answer=encode_json(head).removesuffix(b"}"),
+        words=_json(named),
+        prefixes=_json(beginnings),
     )
     return await store.write(lambda tx: prices.add_batch(tx, batch))
+
+
+async def _words(names: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The words of items' names, and the beginnings of these words."""
+    pace = Pace()
+    found: list[tuple[str, str]] = []
+    beginnings: dict[str, list[str]] = {}
+    for item_id, folded_name in names:
+        await pace.breathe()
+        for word in words(folded_name):
+            found.append((item_id, word))
+            if word not in beginnings:
+                beginnings[word] = prefixes(word)
+    return found, [(word, prefix) for word, each in beginnings.items() for prefix in each]
 
 
 def _json(rows: Sequence[Any]) -> str:

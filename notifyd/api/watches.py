@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     SetWatch = Callable[[str, str, WatchSpec], Awaitable[tuple[StoredWatch, bool, Sequence[Newest]]]]
 
 MAX_LIMIT = 1000
+#: Prices that meet a watch already and are told one by one.
+MAX_MET_TOLD = 100
 
 
 class _Query(Struct, frozen=True):
@@ -69,7 +71,11 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         _check_id(watch_id)
         spec = _decode(await read_body(limit=MAX_BODY))
         watch, created, met_by = await set_watch(user_id, watch_id, spec)
-        told = _told(watch) | {"already_met": bool(met_by), "met_by": [_met(price) for price in met_by]}
+        told = _told(watch) | {
+            "already_met": bool(met_by),
+            "met_by": [_met(price) for price in met_by[:MAX_MET_TOLD]],
+            "more_met": max(0, len(met_by) - MAX_MET_TOLD),
+        }
         return answer(told, 201 if created else 200)
 
     @bp.delete("/v1/watches/<watch_id>")
@@ -110,6 +116,7 @@ def _told(watch: StoredWatch) -> dict[str, Any]:
         "watch_id": watch.watch_id,
         "item_id": watch.item_id,
         "item_name": watch.item_name,
+        "search": watch.search,
         "stores": None if watch.stores is None else msgspec.Raw(watch.stores.encode()),
         "rule": msgspec.Raw(watch.rule.encode()),
         "created_at": iso(watch.created_ms),
@@ -118,6 +125,8 @@ def _told(watch: StoredWatch) -> dict[str, Any]:
 
 def _met(price: Newest) -> dict[str, Any]:
     return {
+        "item_id": price.item_id,
+        "item_name": price.item_name,
         "store_id": msgspec.Raw(price.store_id.encode()),
         "store_name": price.store_name,
         "currency": price.currency,

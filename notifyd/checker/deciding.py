@@ -2,7 +2,8 @@
 
 The cost grows with the prices of the run and the watches they meet. Of a portion's items it first asks how
 small a drop anybody waits for, whose targets are met, and which watches have fired before; only series that
-matter to one of those have their history read, and only drops that big enough are looked for by index.
+matter to one of those have their history read, and only drops that big enough are looked for by index. Other
+stores are looked at only where a price is the lowest of its own store in two weeks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from notifyd.checker.best import Rivals
 from notifyd.checker.matching import (
     Bench,
     History,
@@ -20,10 +22,18 @@ from notifyd.checker.matching import (
     biggest_drops,
     follow,
 )
-from notifyd.checker.rules import MEDIAN_WINDOW_MS, RuleState
+from notifyd.checker.rules import BEST_WINDOW_MS, MEDIAN_WINDOW_MS, RuleState
 from notifyd.messages import encode_json
 from notifyd.store import history, watches
-from notifyd.store.history import RunPrice, SeriesKey, SeriesLowest, SeriesPrice, WindowKey
+from notifyd.store.history import (
+    ItemKey,
+    RunPrice,
+    SeriesKey,
+    SeriesLowest,
+    SeriesPrice,
+    StorePrice,
+    WindowKey,
+)
 from notifyd.store.json_rows import records
 from notifyd.store.watch_rules import WHOLE
 from notifyd.store.watches import Limit, SmallestDrops, Watch, WatchState
@@ -96,9 +106,11 @@ class _Portion:
         """Note in `outcome` what the items of this portion fire."""
         interest = await self._interest()
         series = await self._follow(interest)
-        dropped = await self._dropped(interest, series)
-        concerned = {watch.watch_key: watch for watch in (*interest.fired, *interest.targets, *dropped)}
-        bench = Bench()
+        rivals = await self._rivals(interest)
+        dropped = await self._dropped(interest, series, {item_id for item_id, _ in rivals})
+        found = (*interest.fired, *interest.targets, *dropped)
+        concerned = {(watch.watch_key, watch.item_id): watch for watch in found}
+        bench = Bench(rivals)
         for watch in concerned.values():
             for each in series[watch.item_id]:
                 await self.pace.breathe()
@@ -163,8 +175,59 @@ class _Portion:
                     keys.windows.append(WindowKey(series_id, before, since, floor))
         return keys
 
-    async def _dropped(self, interest: _Interest, series: dict[str, list[Series]]) -> list[Watch]:
-        limits = []
+    async def _rivals(self, interest: _Interest) -> dict[tuple[str, str], Rivals]:
+        """Who competes with the items' prices, where one of these may be a new best."""
+        fired = {watch.item_id for watch in interest.fired}
+        waited = {item_id for item_id, smallest in interest.drops.items() if smallest.best_14d is not None}
+        items = (waited & fired) | await self._lowest_of_its_own(waited - fired)
+        if not items:
+            return {}
+        keys = _json(
+            ItemKey(item_id, self.run.first_price_id, self._earliest(item_id) - BEST_WINDOW_MS)
+            for item_id in items
+        )
+        text = await self.store.read(lambda tx: history.steps(tx, keys))
+        self.pace.rested()
+        known: dict[tuple[str, str], list[StorePrice]] = defaultdict(list)
+        for step in records(text, StorePrice):
+            await self.pace.breathe()
+            known[step.item_id, step.currency].append(step)
+        rows: dict[tuple[str, str], list[RunPrice]] = defaultdict(list)
+        for item_id in items:
+            for each in self.items[item_id].values():
+                await self.pace.breathe()
+                rows[item_id, each[0].currency].extend(each)
+        return {key: Rivals(known[key], each) for key, each in rows.items()}
+
+    async def _lowest_of_its_own(self, waited: set[str]) -> set[str]:
+        """The items with a price that may be the lowest of its own store in the last 14 days."""
+        items = {item_id for item_id in waited if any(len(each) > 1 for each in self.items[item_id].values())}
+        single = {
+            series_id: each[0]
+            for item_id in waited - items
+            for series_id, each in self.items[item_id].items()
+        }
+        if single:
+            before = self.run.first_price_id
+            keys = _json(
+                WindowKey(series_id, before, row.observed_ms - BEST_WINDOW_MS, 0)
+                for series_id, row in single.items()
+            )
+            text = await self.store.read(lambda tx: history.recent_lowest(tx, keys))
+            self.pace.rested()
+            for found in records(text, SeriesLowest):
+                row = single[found.series_id]
+                if found.price is None or row.price < found.price:
+                    items.add(row.item_id)
+        return items
+
+    def _earliest(self, item_id: str) -> int:
+        return min(row.observed_ms for each in self.items[item_id].values() for row in each)
+
+    async def _dropped(
+        self, interest: _Interest, series: dict[str, list[Series]], contested: set[str]
+    ) -> list[Watch]:
+        limits = [Limit(item_id, "best_14d", 0) for item_id in contested]
         for item_id, each in series.items():
             await self.pace.breathe()
             smallest = interest.drops[item_id]._asdict()

@@ -1,22 +1,24 @@
 """From the prices of a run to what they fire. Pure: the loop fetches, this decides.
 
-A *series* is one item in one store in one currency; rules keep their state per watch and series, and nothing
-here looks across series. Prices are taken in the order in which they were stored. One observed before the
-newest of its series is *late*: it belongs to the history of those after it, and fires nothing.
+A *series* is one item in one store in one currency; rules keep their state per watch and series. Only the
+best price looks across series: at all of an item in one currency (best.py). Prices are taken in the order in
+which they were stored. One observed before the newest of its series is *late*: it belongs to the history of
+those after it, and fires nothing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from notifyd.checker.rules import MEDIAN_WINDOW_MS, Moment, RuleState, drop_bp, judge, median_twice
-from notifyd.store.watch_rules import BASELINES, Rule, TargetPrice, decode_rule, decode_stores
+from notifyd.store.watch_rules import BASELINES, NewBest, Rule, TargetPrice, decode_rule, decode_stores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from notifyd.checker.best import Rivals
     from notifyd.store.history import RunPrice
     from notifyd.store.watch_rules import Baseline
     from notifyd.store.watches import Watch
@@ -49,7 +51,15 @@ class History:
         # No later price that may fire looks further back than this one.
         del self.window[: bisect_left(self.window, (row.observed_ms - MEDIAN_WINDOW_MS, -1))]
         median = median_twice([price for _, price in self.window])
-        return Moment(row.price_id, row.price, row.observed_ms, self.previous, self.lowest, median)
+        return Moment(
+            row.price_id,
+            row.price,
+            row.observed_ms,
+            self.previous,
+            self.lowest,
+            median,
+            valid_until_ms=row.valid_until_ms,
+        )
 
 
 @dataclass(frozen=True)
@@ -123,12 +133,16 @@ def judge_series(rule: Rule, series: Series, state: RuleState | None) -> Course:
 
 
 class Bench:
-    """Judges watches, equal rules in equal states only once: many users watch an item by the same rule."""
+    """Judges watches, equal rules in equal states only once: many users watch an item by the same rule.
 
-    def __init__(self) -> None:
+    `rivals` are by item and currency; where they are left out no price is a new best.
+    """
+
+    def __init__(self, rivals: Mapping[tuple[str, str], Rivals] | None = None) -> None:
+        self._rivals = rivals or {}
         self._rules: dict[str, Rule] = {}
         self._stores: dict[str | None, frozenset[str] | None] = {}
-        self._courses: dict[tuple[str, int, RuleState | None], Course] = {}
+        self._courses: dict[tuple[str, int, RuleState | None, str | None], Course] = {}
 
     def concerns(self, watch: Watch, series: Series) -> bool:
         """Whether the watch looks at this item, store and currency."""
@@ -141,13 +155,24 @@ class Bench:
 
     def judge(self, watch: Watch, series: Series, state: RuleState | None, outcome: Outcome) -> None:
         """Note in `outcome` what the series does to a watch that it concerns."""
-        rule, key = self._rule(watch), (watch.rule, series.series_id, state)
+        rule = self._rule(watch)
+        compared = watch.stores if isinstance(rule, NewBest) else None
+        key = (watch.rule, series.series_id, state, compared)
         course = self._courses.get(key)
         if course is None:
-            course = self._courses[key] = judge_series(rule, series, state)
+            course = self._courses[key] = judge_series(rule, self.compared(watch, series), state)
         outcome.alerts.extend(Alert(watch, rule, series, moment) for moment in course.fired)
         if course.changed:
             outcome.states[watch.watch_key, series.series_id] = course.state
+
+    def compared(self, watch: Watch, series: Series) -> Series:
+        """The series with what was the best price across the watch's stores, if its rule asks for that."""
+        rivals = self._rivals.get((series.item_id, series.currency))
+        if rivals is None or not isinstance(self._rule(watch), NewBest):
+            return series
+        best = rivals.best(watch.stores, decode_stores(watch.stores))
+        moments = [moment._replace(best=best[moment.price_id]) for moment in series.moments]
+        return replace(series, moments=moments)
 
     def _rule(self, watch: Watch) -> Rule:
         rule = self._rules.get(watch.rule)

@@ -1,10 +1,12 @@
 """When a rule fires: pure functions over one price, what was known before it, and the rule's state.
 
-A rule has a *threshold* at every price: the target, or baseline × (1 − percent / 100). Its state, kept per
-watch, item, store and currency, goes
+A rule has a *threshold* at every price: the target, baseline × (1 − percent / 100), or the best price of the
+watched stores until then. Its state, kept per watch, item, store and currency, goes
 
     armed ──price ≤ threshold, cooldown over──► fired ──price ≥ threshold × (1 + rearm)──► armed
                                                   └─price ≤ told × (1 − deeper): fires again at once
+
+A new best price must lie below its threshold; the others may be equal to it.
 
 All time is the prices' own `observed_at`. Everything is computed in integers: a median may end in half a
 cent and a percent in hundredths, so thresholds are held in 1/20,000 of a cent.
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from notifyd.store.watch_rules import WHOLE, Baseline, Rule, TargetPrice
+from notifyd.store.watch_rules import WHOLE, Baseline, NewBest, PercentDrop, Rule, TargetPrice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,8 @@ SCALE = 2 * WHOLE
 
 MEDIAN_WINDOW_MS = 30 * 86_400_000
 MEDIAN_MIN_PRICES = 3
+#: How far back the best price across stores looks.
+BEST_WINDOW_MS = 14 * 86_400_000
 
 
 class Moment(NamedTuple):
@@ -35,6 +39,8 @@ class Moment(NamedTuple):
     previous: int | None
     lowest: int | None
     median_twice: int | None  # twice the median, so that it is whole
+    best: int | None = None  # across the stores of one watch
+    valid_until_ms: int | None = None
 
     def baseline_twice(self, baseline: Baseline) -> int | None:
         """Twice the baseline in cents, or None when there is none yet."""
@@ -64,16 +70,23 @@ class Verdict(NamedTuple):
 
 def threshold(rule: Rule, moment: Moment) -> int | None:
     """The rule's threshold at this price in 1/SCALE cents; None while its baseline is not known."""
-    if isinstance(rule, TargetPrice):
-        return rule.price_in_cents * SCALE
-    twice = moment.baseline_twice(rule.baseline)
-    return None if twice is None else twice * (WHOLE - rule.limit)
+    match rule:
+        case TargetPrice(price_in_cents=target):
+            return target * SCALE
+        case PercentDrop(baseline=baseline, limit=drop_bp):
+            twice = moment.baseline_twice(baseline)
+            return None if twice is None else twice * (WHOLE - drop_bp)
+        case NewBest():
+            return None if moment.best is None else moment.best * SCALE
 
 
 def is_met(rule: Rule, moment: Moment) -> bool:
-    """Whether the price is at or below the rule's threshold."""
+    """Whether the price is low enough for the rule."""
     limit = threshold(rule, moment)
-    return limit is not None and moment.price * SCALE <= limit
+    if limit is None:
+        return False
+    price = moment.price * SCALE
+    return price < limit if isinstance(rule, NewBest) else price <= limit
 
 
 def judge(rule: Rule, state: RuleState | None, moment: Moment) -> Verdict:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from msgspec import UNSET
 
+from notifyd.checker.rules import BEST_WINDOW_MS
 from notifyd.messages import (
     MAX_DEALS_PER_MESSAGE,
     Deal,
@@ -21,7 +22,7 @@ from notifyd.store import history
 from notifyd.store.base import NewEntry
 from notifyd.store.history import Compared, ComparedStore, Told
 from notifyd.store.json_rows import records
-from notifyd.store.watch_rules import TargetPrice, decode_store_id, decode_stores
+from notifyd.store.watch_rules import NewBest, PercentDrop, TargetPrice, decode_store_id, decode_stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from notifyd.clock import Pace
     from notifyd.store.base import Store, Transaction
 
-#: A store counts as compared when it has had a price within this time.
-COMPARED_MS = 14 * 86_400_000
 #: Prices whose evidence is read at a time.
 PORTION = 500
 
@@ -50,7 +49,7 @@ class Evidence:
         in_some_stores: dict[int, int] = {}
         for alert in alerts:
             await pace.breathe()
-            since_ms = alert.moment.observed_ms - COMPARED_MS
+            since_ms = alert.moment.observed_ms - BEST_WINDOW_MS
             everywhere[alert.moment.price_id] = since_ms
             if alert.watch.stores is not None:
                 in_some_stores[alert.moment.price_id] = since_ms
@@ -111,10 +110,14 @@ def _portions(times: dict[int, int]) -> Iterator[str]:
 
 def _baseline(alert: Alert) -> tuple[str, int | None]:
     """What the price was compared with, and that price: a median's half cent is rounded up."""
-    if isinstance(alert.rule, TargetPrice):
-        return "target", alert.rule.price_in_cents
-    twice = alert.moment.baseline_twice(alert.rule.baseline)
-    return alert.rule.baseline, None if twice is None else (twice + 1) // 2
+    match alert.rule:
+        case TargetPrice(price_in_cents=target):
+            return "target", target
+        case NewBest(measure=measure):
+            return measure, alert.moment.best
+        case PercentDrop(baseline=baseline):
+            twice = alert.moment.baseline_twice(baseline)
+            return baseline, None if twice is None else (twice + 1) // 2
 
 
 async def by_user(alerts: Iterable[Alert], pace: Pace) -> dict[str, list[Alert]]:

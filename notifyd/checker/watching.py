@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from notifyd.checker.best import Stairs
 from notifyd.checker.deciding import Keys, read_histories
 from notifyd.checker.matching import Bench, follow
-from notifyd.checker.rules import MEDIAN_WINDOW_MS, is_met
-from notifyd.errors import Unavailable
-from notifyd.store import prices, watches
-from notifyd.store.history import RunPrice, SeriesKey, WindowKey
+from notifyd.checker.rules import BEST_WINDOW_MS, MEDIAN_WINDOW_MS, is_met
+from notifyd.clock import Pace
+from notifyd.errors import Unavailable, Unprocessable
+from notifyd.messages import encode_json
+from notifyd.store import history, prices, watches
+from notifyd.store.history import OthersKey, OthersLowest, RunPrice, SeriesKey, WindowKey
 from notifyd.store.json_rows import records
-from notifyd.store.watch_rules import decode_rule, decode_stores, encode_rule, encode_stores
+from notifyd.store.watch_rules import NewBest, decode_rule, decode_stores, encode_rule, encode_stores
 from notifyd.store.watches import Newest, StateRow, StoredWatch, Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from notifyd.store.base import Store, Transaction
     from notifyd.store.watch_rules import WatchSpec
 
-#: How often setting is tried when prices of the very item come in between.
+#: How often setting is tried when prices of the very items come in between.
 ATTEMPTS = 5
+#: Items that a search may mean when it is set; those that are named later add to it without limit.
+MAX_ITEMS = 1000
+#: Items whose newest prices are looked at in one read.
+PORTION = 100
 
 
 class WatchSet(NamedTuple):
@@ -33,7 +44,7 @@ class WatchSet(NamedTuple):
 
 class _Known(NamedTuple):
     before: StoredWatch | None
-    newest: bytes
+    items: list[str]
     last_price_id: int
 
 
@@ -41,11 +52,15 @@ async def set_watch(store: Store, user_id: str, watch_id: str, spec: WatchSpec) 
     """Set a user's watch. The same watch again keeps its state; another under its name starts anew.
 
     It starts as fired in each series whose newest price meets it. Raises StoreError; Unavailable also when
-    prices of the item come in faster than it can look at them.
+    prices of its items come in faster than it can look at them; Unprocessable when a search means too many.
     """
     for _ in range(ATTEMPTS):
-        known = await store.read(partial(_read, user_id=user_id, watch_id=watch_id, item_id=spec.item_id))
-        met_by = await _met_by(store, records(known.newest, Newest), spec)
+        known = await store.read(partial(_read, user_id=user_id, watch_id=watch_id, spec=spec))
+        if len(known.items) > MAX_ITEMS:
+            raise Unprocessable(
+                f"search: more than {MAX_ITEMS} items have these words in their names; add one"
+            )
+        met_by = await already_met(store, known.items, spec)
         if known.before is not None and _same(known.before, spec):
             return WatchSet(known.before, False, met_by)
         states = [StateRow(0, each.series_id, 0, each.price, each.observed_ms) for each in met_by]
@@ -53,35 +68,51 @@ async def set_watch(store: Store, user_id: str, watch_id: str, spec: WatchSpec) 
         def write(
             tx: Transaction, known: _Known = known, states: list[StateRow] = states
         ) -> StoredWatch | None:
-            if watches.has_prices_after(tx, spec.item_id, known.last_price_id):
+            if watches.has_prices_after(tx, spec, known.last_price_id):
                 return None
             watches.put_watch(tx, user_id, watch_id, spec, states)
             return watches.find_watch(tx, user_id, watch_id)
 
         if (stored := await store.write(write)) is not None:
             return WatchSet(stored, known.before is None, met_by)
-    raise Unavailable("Prices of this item are coming in too fast just now")
+    raise Unavailable("Prices of these items are coming in too fast just now")
 
 
-def _read(tx: Transaction, *, user_id: str, watch_id: str, item_id: str) -> _Known:
+def _read(tx: Transaction, *, user_id: str, watch_id: str, spec: WatchSpec) -> _Known:
     return _Known(
         watches.find_watch(tx, user_id, watch_id),
-        watches.newest_of_item(tx, item_id),
+        watches.items_of(tx, spec, MAX_ITEMS + 1),
         prices.last_price_id(tx),
     )
 
 
 def _same(stored: StoredWatch, spec: WatchSpec) -> bool:
     return (
-        stored.item_id == spec.item_id
+        (stored.item_id, stored.search) == (spec.item_id, spec.search)
         and decode_stores(stored.stores) == decode_stores(encode_stores(spec.stores))
         and decode_rule(stored.rule) == spec.rule
     )
 
 
-async def _met_by(store: Store, newest: list[Newest], spec: WatchSpec) -> list[Newest]:
-    """Which of the newest prices of the item's series meet the rule, by store."""
-    watch = Watch(0, "", "", spec.item_id, encode_stores(spec.stores), encode_rule(spec.rule))
+async def already_met(store: Store, items: Sequence[str], spec: WatchSpec) -> list[Newest]:
+    """Which of the newest prices of the items meet the rule, by name and store. Raises Unavailable."""
+    pace = Pace()
+    met: list[Newest] = []
+    for start in range(0, len(items), PORTION):
+        keys = encode_json([(item_id,) for item_id in items[start : start + PORTION]]).decode()
+        text = await store.read(lambda tx, keys=keys: watches.newest_of_items(tx, keys))  # type: ignore[misc]
+        pace.rested()
+        newest = sorted(records(text, Newest), key=_place)
+        find = _new_bests if isinstance(spec.rule, NewBest) else _met
+        met += await find(store, newest, spec, pace)
+    return met
+
+
+def _place(price: Newest) -> tuple[str, ...]:
+    return price.item_name, price.item_id, price.store_name, price.store_id, price.currency
+
+
+async def _met(store: Store, newest: list[Newest], spec: WatchSpec, pace: Pace) -> list[Newest]:
     bench = Bench()
     keys = [SeriesKey(each.series_id, each.price_id) for each in newest]
     windows = [
@@ -90,18 +121,63 @@ async def _met_by(store: Store, newest: list[Newest], spec: WatchSpec) -> list[N
     measure = spec.rule.measure
     wanted = Keys(keys, keys if measure == "lowest" else [], windows if measure == "median_30d" else [])
     histories = await read_histories(store, wanted)
+    pace.rested()
     met = []
-    for each in sorted(newest, key=lambda each: (each.store_name, each.store_id, each.currency)):
-        row = RunPrice(
-            each.price_id,
-            each.series_id,
-            each.observed_ms,
-            each.price,
-            spec.item_id,
-            each.store_id,
-            each.currency,
-        )
-        series = follow([row], histories[each.series_id])
+    for each in newest:
+        await pace.breathe()
+        series = follow([row_of(each)], histories[each.series_id])
+        watch = watch_of(spec, each.item_id)
         if bench.concerns(watch, series) and any(is_met(spec.rule, moment) for moment in series.moments):
             met.append(each)
     return met
+
+
+def watch_of(spec: WatchSpec, item_id: str) -> Watch:
+    """The watch that `spec` would be for one item."""
+    return Watch(0, "", "", item_id, encode_stores(spec.stores), encode_rule(spec.rule))
+
+
+def row_of(price: Newest) -> RunPrice:
+    return RunPrice(
+        price.price_id,
+        price.series_id,
+        price.observed_ms,
+        price.price,
+        price.item_id,
+        price.store_id,
+        price.currency,
+    )
+
+
+async def _new_bests(store: Store, newest: list[Newest], spec: WatchSpec, pace: Pace) -> list[Newest]:
+    """The newest prices below all others of the watched stores since 14 days before; no other, no best."""
+    stores = decode_stores(encode_stores(spec.stores))
+    watched: dict[tuple[str, str], list[Newest]] = defaultdict(list)
+    for each in newest:
+        if stores is None or each.store_id in stores:
+            watched[each.item_id, each.currency].append(each)
+    leaders: list[Newest] = []
+    for rivals in watched.values():
+        await pace.breathe()
+        leaders += _leaders(rivals)
+    keys = encode_json(
+        [OthersKey(each.price_id, each.observed_ms - BEST_WINDOW_MS, None) for each in leaders]
+    ).decode()
+    text = await store.read(lambda tx: history.others_lowest(tx, keys, stores))
+    pace.rested()
+    lowest = {found.price_id: found.price for found in records(text, OthersLowest)}
+    return [each for each in leaders if (other := lowest[each.price_id]) is not None and each.price < other]
+
+
+def _leaders(rivals: Sequence[Newest]) -> Iterator[Newest]:
+    """Those that none of the others equals or beats since 14 days before; `rivals` are of one item."""
+    stairs = Stairs()
+    times: dict[int, list[int]] = defaultdict(list)
+    for each in sorted(rivals, key=lambda each: each.observed_ms):
+        stairs.add(each.observed_ms, each.price)
+        times[each.price].append(each.observed_ms)
+    for each in rivals:
+        since_ms = each.observed_ms - BEST_WINDOW_MS
+        equals = times[each.price]
+        if stairs.lowest_since(since_ms) == each.price and len(equals) - bisect_left(equals, since_ms) == 1:
+            yield each

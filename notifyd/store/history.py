@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, func, select, update
+from sqlalchemy import and_, bindparam, exists, func, or_, select, update
 
-from notifyd.store.json_rows import INT, json_of, rows_of, together
+from notifyd.messages import encode_json
+from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together
 from notifyd.store.schema import items, meta, price_runs, price_series, prices
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from notifyd.store.base import Transaction
 
 # --- runs -------------------------------------------------------------------------------------------
@@ -38,6 +41,7 @@ class RunPrice(NamedTuple):
     item_id: str
     store_id: str
     currency: str
+    valid_until_ms: int | None = None
 
 
 _next_run = (
@@ -58,6 +62,7 @@ _run_prices = (
             price_series.c.item_id,
             price_series.c.store_id,
             price_series.c.currency,
+            prices.c.valid_until_ms,
         )
     )
     .join_from(prices, price_series, prices.c.series_id == price_series.c.series_id)
@@ -168,6 +173,126 @@ def window(tx: Transaction, keys: str) -> bytes:
     return json_of(tx, _window, {"keys": keys})
 
 
+_window_lowest = (
+    select(func.min(_own.c.price_in_cents))
+    .where(
+        _own.c.series_id == _windows.c.series_id,
+        _own.c.observed_ms >= _windows.c.since_ms,
+        _own.c.price_id < _windows.c.before,
+    )
+    .scalar_subquery()
+)
+_recent_lowest = select(together(_windows.c.series_id, _window_lowest)).select_from(_windows)
+
+
+def recent_lowest(tx: Transaction, keys: str) -> bytes:
+    """The SeriesLowest among what each WindowKey asks for, whatever its floor."""
+    return json_of(tx, _recent_lowest, {"keys": keys})
+
+
+# --- across stores ----------------------------------------------------------------------------------
+
+
+class ItemKey(NamedTuple):
+    """Asks about the prices of an item numbered below `before` and observed at or after `since_ms`."""
+
+    item_id: str
+    before: int
+    since_ms: int
+
+
+class StorePrice(NamedTuple):
+    """A price of an item in a store; `store_id` is JSON text."""
+
+    item_id: str
+    currency: str
+    store_id: str
+    observed_ms: int
+    price: int
+
+
+_wide = rows_of("keys", item_id=TEXT, before=INT, since_ms=INT)
+_all_steps = (
+    select(
+        price_series.c.item_id,
+        price_series.c.currency,
+        price_series.c.store_id,
+        prices.c.observed_ms,
+        prices.c.price_in_cents,
+        func.min(prices.c.price_in_cents)
+        .over(
+            partition_by=prices.c.series_id,
+            order_by=(prices.c.observed_ms.desc(), prices.c.price_in_cents),
+            rows=(None, -1),
+        )
+        .label("later"),
+    )
+    .join_from(_wide, price_series, price_series.c.item_id == _wide.c.item_id)
+    .join(prices, prices.c.series_id == price_series.c.series_id)
+    .where(prices.c.observed_ms >= _wide.c.since_ms, prices.c.price_id < _wide.c.before)
+    .subquery("all_steps")
+)
+_steps = select(
+    together(
+        _all_steps.c.item_id,
+        _all_steps.c.currency,
+        _all_steps.c.store_id,
+        _all_steps.c.observed_ms,
+        _all_steps.c.price_in_cents,
+    )
+).where(or_(_all_steps.c.later.is_(None), _all_steps.c.price_in_cents < _all_steps.c.later))
+
+
+def steps(tx: Transaction, keys: str) -> bytes:
+    """Of each item and store, the StorePrices below all later ones: what a lowest price since then can be."""
+    return json_of(tx, _steps, {"keys": keys})
+
+
+class OthersKey(NamedTuple):
+    """Asks what a price competes with: since a time and numbered below `before`, None for any number."""
+
+    price_id: int
+    since_ms: int
+    before: int | None
+
+
+class OthersLowest(NamedTuple):
+    """The lowest of them, None when there are none."""
+
+    price_id: int
+    price: int | None
+
+
+_asked = rows_of("keys", price_id=INT, since_ms=INT, before=INT)
+_some_stores = rows_of("stores", store_id=TEXT)
+_rival = price_series.alias("rival")
+_others = (
+    select(func.min(_own.c.price_in_cents))
+    .select_from(_rival.join(_own, _own.c.series_id == _rival.c.series_id))
+    .where(
+        _rival.c.item_id == price_series.c.item_id,
+        _rival.c.currency == price_series.c.currency,
+        or_(bindparam("everywhere", type_=INT) == 1, _rival.c.store_id.in_(select(_some_stores.c.store_id))),
+        _own.c.observed_ms >= _asked.c.since_ms,
+        _own.c.price_id != prices.c.price_id,
+        or_(_asked.c.before.is_(None), _own.c.price_id < _asked.c.before),
+    )
+    .correlate(_asked, prices, price_series)
+    .scalar_subquery()
+)
+_others_lowest = select(together(prices.c.price_id, _others)).select_from(
+    _asked.join(prices, prices.c.price_id == _asked.c.price_id).join(
+        price_series, price_series.c.series_id == prices.c.series_id
+    )
+)
+
+
+def others_lowest(tx: Transaction, keys: str, stores: Iterable[str] | None) -> bytes:
+    """The OthersLowest of each OthersKey, among the prices of its item and currency in these stores."""
+    names = "[]" if stores is None else encode_json([(store,) for store in stores]).decode()
+    return json_of(tx, _others_lowest, {"keys": keys, "stores": names, "everywhere": int(stores is None)})
+
+
 # --- evidence ---------------------------------------------------------------------------------------
 
 
@@ -184,7 +309,7 @@ class Told(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """How many stores had a price of the item and currency when a price was observed or shortly before."""
+    """How many stores had a price of the item and currency shortly before a price was observed, or later."""
 
     price_id: int
     stores: int
@@ -228,7 +353,7 @@ _was_there = (
     exists()
     .where(
         _own.c.series_id == _other.c.series_id,
-        _own.c.observed_ms.between(_alerted.c.since_ms, prices.c.observed_ms),
+        _own.c.observed_ms >= _alerted.c.since_ms,
         _own.c.price_id <= prices.c.price_id,
     )
     .correlate(_alerted, prices, _other)

@@ -6,12 +6,13 @@ numbers are given in commit order and nothing else stores in between.
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 
+from notifyd.store import item_words
+from notifyd.store.folding import fold
 from notifyd.store.json_rows import INT, TEXT, rows_of
 from notifyd.store.schema import items, price_batches, price_log, price_runs, price_series, prices
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from notifyd.store.base import Transaction
 
+#: A JSON text of no rows.
+NONE = "[]"
 #: A publisher that sends its last body again within this time gets the first answer again.
 REPEAT_WITHIN_MS = 10 * 60_000
 
@@ -61,8 +64,10 @@ class Batch:
     """One publisher's batch, its rows as JSON texts.
 
     `items` and `stores` are the names that may be new (ItemName, StoreName; at least those that
-    `fresh_names` picks), `prices` are pairs of an offset (1, 2, …) and a NewPrice's fields, no two of them
-    alike. `answer` is the JSON object to answer with, but for its last brace and the count of what was added.
+    `fresh_names` picks), `words` the words of those items' names (pairs of item_id and word), `prefixes` the
+    beginnings of these words (pairs of word and prefix). `prices` are pairs of an offset (1, 2, …) and a
+    NewPrice's fields, no two of them alike. `answer` is the JSON object to answer with, but for its last
+    brace and the count of what was added.
     """
 
     batch_id: str
@@ -72,6 +77,8 @@ class Batch:
     prices: str
     count: int
     answer: bytes
+    words: str = NONE
+    prefixes: str = NONE
 
 
 class Stored(NamedTuple):
@@ -79,12 +86,6 @@ class Stored(NamedTuple):
 
     answer: bytes
     added: int
-
-
-def fold(text: str) -> str:
-    """`text` without case and accents, for searching."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 # --- names ------------------------------------------------------------------------------------------
@@ -209,6 +210,8 @@ def add_batch(tx: Transaction, batch: Batch) -> Stored:
         return Stored(repeated, 0)
     tx.execute(_rename_items, {"items": batch.items})
     tx.execute(_add_items, {"items": batch.items})
+    if batch.items != NONE:
+        item_words.replace(tx, batch.items, batch.words, batch.prefixes)
     tx.execute(_rename_stores, {"stores": batch.stores})
     tx.execute(_add_series, {"stores": batch.stores})
     base = numbers.last_price_id - batch.count

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from notifyd.messages import Cents, Id
+from notifyd.store.folding import words
 
 #: What `percent_drop` compares a price with, each per item, store and currency.
 Baseline = Literal["previous", "median_30d", "lowest"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
-#: What a watch is indexed by: the fixed target, or one of the baselines.
-Measure = Literal["target", "previous", "median_30d", "lowest"]
+#: What a watch is indexed by: the fixed target, one of the baselines, or the best across stores.
+Measure = Literal["target", "previous", "median_30d", "lowest", "best_14d"]
 
 #: A whole, in basis points.
 WHOLE = 10_000
@@ -76,26 +77,38 @@ class PercentDrop(_Rule, frozen=True, kw_only=True, tag_field="type", tag="perce
         return basis_points(self.percent)
 
 
-Rule = TargetPrice | PercentDrop
+class NewBest(_Rule, frozen=True, kw_only=True, tag_field="type", tag="new_best"):
+    """Fires when a price is below all that the watched stores have had in the last 14 days."""
+
+    @property
+    def measure(self) -> Measure:
+        return "best_14d"
+
+    @property
+    def limit(self) -> int:
+        """The same for all: there is nothing to compare before the prices are known."""
+        return 0
 
 
-class WatchSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of `PUT /v1/watches/{watch_id}`."""
+Rule = TargetPrice | PercentDrop | NewBest
 
-    item_id: Id
+#: Words of a search.
+MAX_WORDS = 10
+Search = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class WatchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `PUT /v1/watches/{watch_id}`: one item by its id, or all whose names have these words."""
+
     rule: Rule
+    item_id: Id | None = None
+    search: Search | None = None
     stores: Annotated[list[StoreId], Meta(min_length=1, max_length=1000)] | None = None
 
-
-class _WatchBody(Struct, frozen=True, forbid_unknown_fields=True):
-    rule: msgspec.Raw
-    item_id: Id | UnsetType = UNSET
-    search: str | UnsetType = UNSET
-    stores: msgspec.Raw | UnsetType = UNSET
-
-
-class _RuleType(Struct, frozen=True):
-    type: str
+    @property
+    def words(self) -> list[str]:
+        """The folded words of `search`."""
+        return [] if self.search is None else words(self.search)
 
 
 def basis_points(percent: float) -> int:
@@ -103,25 +116,25 @@ def basis_points(percent: float) -> int:
     return round(percent * 100)
 
 
+_specs = msgspec.json.Decoder(WatchSpec)
+
+
 def decode_watch(raw: bytes) -> WatchSpec:
     """The watch that a body spells. Raises msgspec.DecodeError with the path of the fault."""
-    body = msgspec.json.decode(raw, type=_WatchBody)
-    if body.search is not UNSET:
-        raise msgspec.ValidationError("Watches by search words are not supported yet - at `$.search`")
-    if body.item_id is UNSET:
-        raise msgspec.ValidationError("Object missing required field `item_id`")
-    if _rule_type(body.rule) == "new_best":
-        raise msgspec.ValidationError("The rule new_best is not supported yet - at `$.rule.type`")
-    spec = msgspec.json.decode(raw, type=WatchSpec)
-    _check_decimals(spec.rule)
+    spec = _specs.decode(raw)
+    check_watch(spec)
     return spec
 
 
-def _rule_type(rule: msgspec.Raw) -> str | None:
-    try:
-        return msgspec.json.decode(rule, type=_RuleType).type
-    except msgspec.ValidationError:
-        return None  # decoding the whole says what is wrong, with its path
+def check_watch(spec: WatchSpec) -> None:
+    """Raises msgspec.ValidationError for what types cannot say."""
+    if (spec.item_id is None) == (spec.search is None):
+        raise msgspec.ValidationError("Expected exactly one of `item_id` and `search`")
+    if spec.search is not None and not 1 <= len(spec.words) <= MAX_WORDS:
+        raise msgspec.ValidationError(f"Expected 1 to {MAX_WORDS} words - at `$.search`")
+    if "\0" in (spec.search or ""):
+        raise msgspec.ValidationError("The character U+0000 is not accepted - at `$.search`")
+    _check_decimals(spec.rule)
 
 
 def _check_decimals(rule: Rule) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, select, tuple_
 
+from notifyd.store import item_words
 from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together
 from notifyd.store.prices import last_price_id
-from notifyd.store.schema import items, price_series, prices, watch_states, watches
+from notifyd.store.schema import items, price_series, prices, watch_items, watch_states, watches
 from notifyd.store.watch_rules import WatchSpec, encode_rule, encode_stores
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class Watch(NamedTuple):
-    """A watch as the checker needs it; `stores` and `rule` are JSON texts."""
+    """A watch of an item as the checker needs it; `stores` and `rule` are JSON texts.
+
+    A watch by search words is one for each of its items, all with the same `watch_key`.
+    """
 
     watch_key: int
     user_id: str
@@ -47,12 +51,16 @@ class WatchState(NamedTuple):
 
 
 class SmallestDrops(NamedTuple):
-    """The smallest drops, in basis points, that any watch of an item waits for, by baseline."""
+    """The smallest drops, in basis points, that any watch of an item waits for, by baseline.
+
+    `best_14d` is 0 when any watch waits for a new best price.
+    """
 
     item_id: str
     previous: int | None
     median_30d: int | None
     lowest: int | None
+    best_14d: int | None
 
 
 class Limit(NamedTuple):
@@ -69,7 +77,7 @@ _watch_columns = (
     watches.c.watch_key,
     watches.c.user_id,
     watches.c.watch_id,
-    watches.c.item_id,
+    watch_items.c.item_id,
     watches.c.stores,
     watches.c.rule,
 )
@@ -77,28 +85,30 @@ _watch_columns = (
 
 def _smallest_of(measure: str) -> ScalarSelect[Any]:
     return (
-        select(watches.c.rule_limit)
-        .where(watches.c.item_id == _items.c.item_id, watches.c.measure == measure)
-        .order_by(watches.c.rule_limit)
+        select(watch_items.c.rule_limit)
+        .where(watch_items.c.item_id == _items.c.item_id, watch_items.c.measure == measure)
+        .order_by(watch_items.c.rule_limit)
         .limit(1)
         .scalar_subquery()
     )
 
 
 _smallest_drops = select(
-    together(_items.c.item_id, _smallest_of("previous"), _smallest_of("median_30d"), _smallest_of("lowest"))
+    together(_items.c.item_id, *(_smallest_of(measure) for measure in SmallestDrops._fields[1:]))
 ).select_from(_items)
+_set_before = watches.c.since_price_id < bindparam("first", type_=INT)
 _waiting = (
     select(together(*_watch_columns))
     .join_from(
         _limits,
-        watches,
-        and_(watches.c.item_id == _limits.c.item_id, watches.c.measure == _limits.c.measure),
+        watch_items,
+        and_(watch_items.c.item_id == _limits.c.item_id, watch_items.c.measure == _limits.c.measure),
     )
-    .where(watches.c.since_price_id < bindparam("first", type_=INT))
+    .join(watches, watches.c.watch_key == watch_items.c.watch_key)
+    .where(_set_before)
 )
-_met_targets = _waiting.where(watches.c.rule_limit >= _limits.c.limit)
-_met_drops = _waiting.where(watches.c.rule_limit <= _limits.c.limit)
+_met_targets = _waiting.where(watch_items.c.rule_limit >= _limits.c.limit)
+_met_drops = _waiting.where(watch_items.c.rule_limit <= _limits.c.limit)
 _series = rows_of("keys", series_id=INT)
 _states_of_series = select(
     together(
@@ -109,11 +119,15 @@ _states_of_series = select(
         watch_states.c.fired_ms,
     )
 ).join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
-_fired = select(watch_states.c.watch_key).join_from(
-    _series, watch_states, watch_states.c.series_id == _series.c.series_id
+_fired = (
+    select(watch_states.c.watch_key, price_series.c.item_id)
+    .join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
+    .join(price_series, price_series.c.series_id == _series.c.series_id)
 )
-_fired_watches = select(together(*_watch_columns)).where(
-    watches.c.watch_key.in_(_fired), watches.c.since_price_id < bindparam("first", type_=INT)
+_fired_watches = (
+    select(together(*_watch_columns))
+    .join_from(watch_items, watches, watches.c.watch_key == watch_items.c.watch_key)
+    .where(tuple_(watch_items.c.watch_key, watch_items.c.item_id).in_(_fired), _set_before)
 )
 
 
@@ -192,9 +206,11 @@ class StoredWatch(NamedTuple):
 
     watch_key: int
     watch_id: str
-    item_id: str
+    item_id: str | None
+    search: str | None
     stores: str | None
     rule: str
+    since_price_id: int
     created_ms: int
     item_name: str | None
 
@@ -203,6 +219,8 @@ class Newest(NamedTuple):
     """The newest price of an item in one store and currency."""
 
     series_id: int
+    item_id: str
+    item_name: str
     store_id: str
     store_name: str
     currency: str
@@ -215,8 +233,10 @@ _stored = select(
     watches.c.watch_key,
     watches.c.watch_id,
     watches.c.item_id,
+    watches.c.search,
     watches.c.stores,
     watches.c.rule,
+    watches.c.since_price_id,
     watches.c.created_ms,
     items.c.name,
 ).select_from(watches.outerjoin(items, items.c.item_id == watches.c.item_id))
@@ -257,6 +277,8 @@ def put_watch(
         "user_id": user_id,
         "watch_id": watch_id,
         "item_id": spec.item_id,
+        "search": spec.search,
+        "word_count": len(spec.words),
         "stores": encode_stores(spec.stores),
         "rule": encode_rule(spec.rule),
         "measure": spec.rule.measure,
@@ -265,6 +287,7 @@ def put_watch(
         "created_ms": tx.now_ms,
     }
     key: int = tx.execute(insert(watches).values(values).returning(watches.c.watch_key)).scalar_one()
+    item_words.link(tx, key, spec.words)
     if states:
         tx.execute(insert(watch_states), [state._replace(watch_key=key)._asdict() for state in states])
     return key
@@ -278,29 +301,53 @@ _newest_of_series = (
     .limit(1)
     .scalar_subquery()
 )
-_newest_of_item = select(
-    together(
-        price_series.c.series_id,
-        price_series.c.store_id,
-        price_series.c.store_name,
-        price_series.c.currency,
-        prices.c.price_id,
-        prices.c.observed_ms,
-        prices.c.price_in_cents,
+_newest_of_items = (
+    select(
+        together(
+            price_series.c.series_id,
+            price_series.c.item_id,
+            items.c.name,
+            price_series.c.store_id,
+            price_series.c.store_name,
+            price_series.c.currency,
+            prices.c.price_id,
+            prices.c.observed_ms,
+            prices.c.price_in_cents,
+        )
     )
-).join_from(price_series, prices, prices.c.price_id == _newest_of_series)
+    .join_from(_items, price_series, price_series.c.item_id == _items.c.item_id)
+    .join(items, items.c.item_id == price_series.c.item_id)
+    .join(prices, prices.c.price_id == _newest_of_series)
+)
 
 
-def newest_of_item(tx: Transaction, item_id: str) -> bytes:
-    """The Newest price of an item in each store and currency."""
-    return json_of(tx, _newest_of_item.where(price_series.c.item_id == item_id), {})
+def newest_of_items(tx: Transaction, keys: str) -> bytes:
+    """The Newest price of each item in each store and currency; `keys` is an array of one-item arrays."""
+    return json_of(tx, _newest_of_items, {"keys": keys})
 
 
-def has_prices_after(tx: Transaction, item_id: str, price_id: int) -> bool:
-    """Whether any price of the item has a higher number than `price_id`."""
-    later = (
-        select(prices.c.price_id)
-        .join(price_series, price_series.c.series_id == prices.c.series_id)
-        .where(prices.c.price_id > price_id, price_series.c.item_id == item_id)
-    )
-    return bool(tx.execute(select(exists(later))).scalar_one())
+def items_of(tx: Transaction, spec: WatchSpec, limit: int) -> list[str]:
+    """At most `limit` of the items that a watch would concern, by id."""
+    if spec.item_id is not None:
+        return [spec.item_id]
+    query = item_words.matching.order_by(item_words.matching.selected_columns.item_id).limit(limit)
+    return list(tx.execute(query, item_words.matching_parameters(spec.words)).scalars())
+
+
+_later = (
+    select(prices.c.price_id)
+    .join(price_series, price_series.c.series_id == prices.c.series_id + 0)  # from the few later prices on
+    .where(prices.c.price_id > bindparam("after", type_=INT))
+)
+_later_of_item = select(exists(_later.where(price_series.c.item_id == bindparam("item", type_=TEXT))))
+_later_of_words = select(exists(_later.where(price_series.c.item_id.in_(item_words.matching))))
+
+
+def has_prices_after(tx: Transaction, spec: WatchSpec, price_id: int) -> bool:
+    """Whether any price of an item that the watch would concern has a higher number than `price_id`."""
+    if spec.item_id is not None:
+        found = tx.execute(_later_of_item, {"after": price_id, "item": spec.item_id})
+    else:
+        given = item_words.matching_parameters(spec.words)
+        found = tx.execute(_later_of_words, given | {"after": price_id})
+    return bool(found.scalar_one())

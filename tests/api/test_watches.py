@@ -44,10 +44,12 @@ async def test_a_watch_is_set_read_listed_and_deleted(api: Api) -> None:
         "watch_id": "my watch",
         "item_id": "oj",
         "item_name": None,
+        "search": None,
         "rule": TARGET | TUNING | {"currency": None},
         "created_at": iso(NOW_MS),
         "already_met": False,
         "met_by": [],
+        "more_met": 0,
     }
     await put(api, "a", DROP)
     token = api.token()
@@ -56,6 +58,7 @@ async def test_a_watch_is_set_read_listed_and_deleted(api: Api) -> None:
         "watch_id": "a",
         "item_id": "oj",
         "item_name": None,
+        "search": None,
         "stores": None,
         "rule": DROP | TUNING,
         "created_at": iso(NOW_MS),
@@ -102,6 +105,8 @@ async def test_a_watch_that_is_met_already_says_by_what(api: Api) -> None:
     assert answer.json["item_name"] == "Orange juice"
     assert answer.json["met_by"] == [
         {
+            "item_id": "oj",
+            "item_name": "Orange juice",
             "store_id": 3,
             "store_name": "Shop 3",
             "currency": "USD",
@@ -109,6 +114,8 @@ async def test_a_watch_that_is_met_already_says_by_what(api: Api) -> None:
             "observed_at": iso(NOW_MS - 1000),
         },
         {
+            "item_id": "oj",
+            "item_name": "Orange juice",
             "store_id": "4",
             "store_name": "Shop 4",
             "currency": "USD",
@@ -152,14 +159,16 @@ async def test_another_rule_takes_the_place_of_the_first(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "detail", "path"),
     [
-        ({"rule": TARGET}, "Object missing required field `item_id`", "$"),
-        ({"item_id": "oj"}, "Object missing required field `rule`", "$"),
-        ({"search": "juice", "rule": TARGET}, "Watches by search words are not supported yet", "$.search"),
+        ({"rule": TARGET}, "Expected exactly one of `item_id` and `search`", "$"),
         (
-            {"item_id": "oj", "rule": {"type": "new_best"}},
-            "The rule new_best is not supported yet",
-            "$.rule.type",
+            {"rule": TARGET, "item_id": "oj", "search": "juice"},
+            "Expected exactly one of `item_id` and `search`",
+            "$",
         ),
+        ({"item_id": "oj"}, "Object missing required field `rule`", "$"),
+        ({"search": "& – %", "rule": TARGET}, "Expected 1 to 10 words", "$.search"),
+        ({"search": "a b c d e f g h i j k", "rule": TARGET}, "Expected 1 to 10 words", "$.search"),
+        ({"search": "juice\0", "rule": TARGET}, "The character U+0000 is not accepted", "$.search"),
         ({"item_id": "oj", "rule": {"type": "best"}}, "Invalid value 'best'", "$.rule.type"),
         ({"item_id": "oj", "rule": 3}, "Expected `object`, got `int`", "$.rule"),
         ({"item_id": "oj", "rule": TARGET, "x": 1}, "Object contains unknown field `x`", "$"),
@@ -182,7 +191,7 @@ async def test_another_rule_takes_the_place_of_the_first(api: Api) -> None:
             "Expected `int | str`, got `float`",
             "$.stores[0]",
         ),
-        ({"item_id": 3, "rule": TARGET}, "Expected `str`, got `int`", "$.item_id"),
+        ({"item_id": 3, "rule": TARGET}, "Expected `str | null`, got `int`", "$.item_id"),
     ],
 )
 async def test_what_is_wrong_is_named(api: Api, body: object, detail: str, path: str) -> None:

@@ -15,15 +15,16 @@ from sqlalchemy import delete, update
 from notifyd.checker.loop import Checker
 from notifyd.messages import DealNotification, encode_json, parse_time
 from notifyd.store import schema
-from notifyd.store.prices import Batch, ItemName, NewPrice, StoreName, add_batch, fold
+from notifyd.store.folding import fold, prefixes, words
+from notifyd.store.prices import Batch, ItemName, NewPrice, StoreName, add_batch
 from notifyd.store.sql import open_store
-from notifyd.store.watch_rules import TargetPrice, WatchSpec, encode_store_id
+from notifyd.store.watch_rules import NewBest, TargetPrice, WatchSpec, encode_store_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from sqlalchemy import CursorResult
+    from sqlalchemy import CursorResult, Table
     from sqlalchemy.sql import Executable
 
     from notifyd.checker.watching import WatchSet
@@ -45,6 +46,15 @@ class Row(NamedTuple):
     currency: str
     observed_ms: int
     price: int
+    valid_until_ms: int | None = None
+
+    @property
+    def item_name(self) -> str:
+        """What the item is called: some share words, and one has accents."""
+        return ITEM_NAMES.get(self.item_id, f"Item {self.item_id}")
+
+
+ITEM_NAMES = {"a": "Crème brûlée, 4 × 100 g", "b": "CREME FRAICHE 200 g"}
 
 
 class Watched(NamedTuple):
@@ -78,8 +88,28 @@ def _percent(value: float) -> Fraction:
     return Fraction(str(value)) / 100
 
 
-def _threshold(spec: WatchSpec, row: Row, earlier: list[Row]) -> Fraction | None:
+def _is_store(spec: WatchSpec, row: Row) -> bool:
+    return spec.stores is None or any(
+        store == row.store_id and type(store) is type(row.store_id) for store in spec.stores
+    )
+
+
+def _best(spec: WatchSpec, row: Row, stored: list[Row]) -> Fraction | None:
+    rivals = [
+        r.price
+        for r in stored
+        if (r.item_id, r.currency) == (row.item_id, row.currency)
+        and _is_store(spec, r)
+        and r.observed_ms >= row.observed_ms - 14 * DAY_MS
+    ]
+    return Fraction(min(rivals)) if rivals else None
+
+
+def _threshold(spec: WatchSpec, row: Row, stored: list[Row]) -> Fraction | None:
     rule = spec.rule
+    if isinstance(rule, NewBest):
+        return _best(spec, row, stored)
+    earlier = [r for r in stored if r[:3] == row[:3]]
     if isinstance(rule, TargetPrice):
         return Fraction(rule.price_in_cents)
     if not earlier:
@@ -97,9 +127,9 @@ def _threshold(spec: WatchSpec, row: Row, earlier: list[Row]) -> Fraction | None
     return baseline * (1 - _percent(rule.percent))
 
 
-def _fires(spec: WatchSpec, state: _State, row: Row, earlier: list[Row]) -> bool:
+def _fires(spec: WatchSpec, state: _State, row: Row, stored: list[Row]) -> bool:
     rule = spec.rule
-    threshold = _threshold(spec, row, earlier)
+    threshold = _threshold(spec, row, stored)
     if state.silent:
         if row.price < state.told and row.price <= state.told * (1 - _percent(rule.deeper_percent)):
             return True
@@ -108,15 +138,21 @@ def _fires(spec: WatchSpec, state: _State, row: Row, earlier: list[Row]) -> bool
         return False
     if state.ever_fired and row.observed_ms < state.fired_ms + rule.cooldown_s * 1000:
         return False
-    return threshold is not None and row.price <= threshold
+    if threshold is None:
+        return False
+    return row.price < threshold if isinstance(rule, NewBest) else row.price <= threshold
+
+
+def _names(spec: WatchSpec, row: Row) -> bool:
+    """Whether the watch means the item; searches are in lower case, without accents."""
+    if spec.search is None:
+        return spec.item_id == row.item_id
+    plain = row.item_name.lower().translate(str.maketrans("èûé", "eue"))
+    return all(any(word.startswith(each) for word in plain.split()) for each in spec.search.split())
 
 
 def _concerns(spec: WatchSpec, row: Row) -> bool:
-    if spec.item_id != row.item_id:
-        return False
-    if spec.stores is not None and not any(
-        store == row.store_id and type(store) is type(row.store_id) for store in spec.stores
-    ):
+    if not _names(spec, row) or not _is_store(spec, row):
         return False
     return not (
         isinstance(spec.rule, TargetPrice)
@@ -130,15 +166,15 @@ def _alerts_of(rows: Sequence[Row], watched: Watched) -> set[Alert]:
     stored: list[Row] = []
     alerts = set()
     for number, row in enumerate(rows):
-        if row in stored:
+        if any(r[:5] == row[:5] for r in stored):
             continue
-        series = [r for r in stored if r[:3] == row[:3]]
+        before = list(stored)
         stored.append(row)
-        late = any(r.observed_ms > row.observed_ms for r in series)
+        late = any(r[:3] == row[:3] and r.observed_ms > row.observed_ms for r in before)
         if number < watched.since or late or not _concerns(watched.spec, row):
             continue
         state = states.setdefault(row[:3], _State())
-        if _fires(watched.spec, state, row, series):
+        if _fires(watched.spec, state, row, before):
             state.ever_fired = state.silent = True
             state.told, state.fired_ms = row.price, row.observed_ms
             alerts.add(
@@ -183,6 +219,12 @@ class _FailingTransaction:
     ) -> CursorResult[Any]:
         self._store.step()
         return self._tx.execute(statement, parameters)
+
+    def insert_rows(
+        self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
+    ) -> None:
+        self._store.step()
+        self._tx.insert_rows(table, columns, rows, conflict)
 
 
 class FailingStore:
@@ -230,6 +272,18 @@ class CommittedEntries:
         return result
 
 
+TABLES = (
+    "watch_states",
+    "watches",
+    "prices",
+    "price_series",
+    "items",
+    "item_words",
+    "price_runs",
+    "deal_ends",
+)
+
+
 class Shop:
     """Prices and watches in a database of their own, and a checker over them."""
 
@@ -257,7 +311,7 @@ class Shop:
         self.sent = 0
 
         def work(tx: Transaction) -> None:
-            for table in ("watch_states", "watches", "prices", "price_series", "items", "price_runs"):
+            for table in TABLES:
                 tx.execute(delete(schema.metadata.tables[table]))
             tx.execute(delete(schema.price_batches))
             tx.execute(delete(schema.price_log))
@@ -301,23 +355,28 @@ class Shop:
 
 
 def _batch(rows: Sequence[Row], number: int) -> Batch:
-    items = {row.item_id: ItemName(row.item_id, f"Item {row.item_id}", fold(row.item_id), 0) for row in rows}
+    items = {row.item_id: ItemName(row.item_id, row.item_name, fold(row.item_name), 0) for row in rows}
     stores = {}
-    prices: dict[NewPrice, None] = {}
+    prices: dict[tuple[object, ...], NewPrice] = {}
     for row in rows:
         store_id = encode_store_id(row.store_id)
         key = (row.item_id, store_id, row.currency)
         stores[key] = StoreName(*key, f"Store {row.store_id}", 0)
-        price = NewPrice(*key, row.observed_ms, row.price, None, None, None)
-        prices[price] = None
+        price = NewPrice(*key, row.observed_ms, row.price, row.valid_until_ms, None, None)
+        prices.setdefault(price[:5], price)
+    named = [(item.item_id, word) for item in items.values() for word in words(item.name)]
     return Batch(
         batch_id=str(number),
         publisher="feed",
         items=encode_json(list(items.values())).decode(),
         stores=encode_json(list(stores.values())).decode(),
-        prices=encode_json([(offset, *price) for offset, price in enumerate(prices, 1)]).decode(),
+        prices=encode_json([(offset, *price) for offset, price in enumerate(prices.values(), 1)]).decode(),
         count=len(prices),
         answer=b'{"batch_id":"b"',
+        words=encode_json(named).decode(),
+        prefixes=encode_json(
+            [(word, each) for word in {w for _, w in named} for each in prefixes(word)]
+        ).decode(),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notifyd.checker.deciding import PORTION
-from notifyd.store.watch_rules import BASELINES, PercentDrop, Rule, TargetPrice, WatchSpec
+from notifyd.store.watch_rules import BASELINES, NewBest, PercentDrop, Rule, TargetPrice, WatchSpec
 from tests.checker.conftest import Alert, Killed, Row, Shop, Watched
 
 if TYPE_CHECKING:
@@ -52,12 +52,17 @@ rules: st.SearchStrategy[Any] = st.one_of(
         baseline=st.sampled_from(BASELINES),
         **tuning,
     ),
+    st.builds(NewBest, **tuning),
 )
-watched = st.builds(
-    WatchSpec,
-    item_id=st.sampled_from(["a", "b"]),
-    rule=rules,
-    stores=st.sampled_from([None, [3], ["3", 4], [4]]),
+stores = st.sampled_from([None, [3], ["3", 4], [4]])
+watched = st.one_of(
+    st.builds(WatchSpec, item_id=st.sampled_from(["a", "b"]), rule=rules, stores=stores),
+    st.builds(
+        WatchSpec,
+        search=st.sampled_from(["cre", "creme bru", "4 c", "g creme", "e"]),
+        rule=rules,
+        stores=stores,
+    ),
 )
 
 
@@ -267,7 +272,8 @@ async def test_a_deal_carries_its_evidence(shop: Shop) -> None:
     assert (told.notification_id, told.user_id) == (entry.notification_id, "ann")
     assert told.message == "You have 1 new deal(s) on your watched items!"
     (deal,) = told.deals
-    assert (deal.item_name, deal.item_id, deal.store_name, deal.store_id) == ("Item a", "a", "Store 3", 3)
+    assert (deal.item_name, deal.item_id) == ("Crème brûlée, 4 × 100 g", "a")
+    assert (deal.store_name, deal.store_id) == ("Store 3", 3)
     assert (deal.best_price_in_cents, deal.old_price_in_cents, deal.currency) == (40, 100, "USD")
     assert (deal.baseline, deal.baseline_price_in_cents, deal.rank_in_history) == ("median_30d", 100, 1)
     assert deal.stores_compared == 1  # of stores 3 and "4" only 3 had a price before; 4 is not watched

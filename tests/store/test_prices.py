@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from notifyd.messages import encode_json
+from notifyd.store.folding import fold
 from notifyd.store.prices import (
     Batch,
     ItemName,
@@ -13,7 +14,6 @@ from notifyd.store.prices import (
     StoreName,
     add_batch,
     find_items,
-    fold,
     fresh_names,
     item_name,
     last_answer,
