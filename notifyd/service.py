@@ -243,7 +243,7 @@ async def _drain(service: Service) -> None:
     for door in service.doors:
         door.stop_accepting()
         door.drain()
-    log.info("draining; a second signal makes it short", connections=len(service.connections), seconds=seconds)
+    log.info("draining; a second signal hurries it", connections=len(service.connections), seconds=seconds)
     with trio.move_on_after(seconds + DRAIN_MARGIN_S):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.connections.drain, seconds)
