@@ -22,7 +22,9 @@ Url = Annotated[str, Meta(max_length=2000, pattern="^https?://")]
 Time = Annotated[str, Meta(max_length=40)]
 
 
-class _Row(Struct, frozen=True, forbid_unknown_fields=True):
+class PriceRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """One price of an item in a store, in minor units of `currency`; `observed_at` is now when absent."""
+
     item_id: Id
     item_name: Name
     store_id: StoreId
@@ -35,7 +37,7 @@ class _Row(Struct, frozen=True, forbid_unknown_fields=True):
     image_url: Url | None = None
 
 
-_row_decoder = msgspec.json.Decoder(_Row)
+_row_decoder = msgspec.json.Decoder(PriceRow)
 
 
 class Reader:
@@ -78,7 +80,7 @@ class Reader:
         _newer(self._items, row.item_id, row.item_name, observed_ms)
         _newer(self._stores, price[:3], row.store_name, observed_ms)
 
-    def _observed(self, row: _Row) -> int:
+    def _observed(self, row: PriceRow) -> int:
         observed_ms = _time(row.observed_at, "observed_at")
         if observed_ms is None:
             return self._now_ms

@@ -11,14 +11,17 @@ from quart import Blueprint, Response
 
 from notifyd.api import guard
 from notifyd.api.bodies import MAX_BATCH_BODY, answer, decode, read_body, read_query
+from notifyd.api.describe import PUBLISHER, USER_OR_PUBLISHER, WRITES, Answer, describe
+from notifyd.api.fields import Count, Moment
 from notifyd.api.parts import parts
-from notifyd.api.price_rows import Reader
+from notifyd.api.price_rows import PriceRow, Reader
 from notifyd.clock import Pace
 from notifyd.errors import NotFound
-from notifyd.messages import encode_json, iso
+from notifyd.messages import Cents, encode_json, iso
 from notifyd.store import prices
 from notifyd.store.folding import prefixes, words
 from notifyd.store.prices import Batch, Stored
+from notifyd.store.watch_rules import Currency, StoreId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +43,53 @@ class _Prices(Struct, frozen=True, forbid_unknown_fields=True):
 _prices_decoder = msgspec.json.Decoder(_Prices)
 
 
+class PriceBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Up to 10,000 prices; rows that cannot be taken are named in the answer, the others are stored."""
+
+    prices: Annotated[list[PriceRow], Meta(min_length=1, max_length=MAX_ROWS)]
+
+
+class RejectedRow(Struct, frozen=True):
+    """A row that was not taken, by its place from 0."""
+
+    index: Count
+    reason: str
+
+
+class Accepted(Struct, frozen=True):
+    """What became of a batch; the same batch again has the same `batch_id`."""
+
+    batch_id: str
+    accepted: Count
+    rejected: list[RejectedRow]
+    added: Annotated[Count, Meta(description="Prices that were not known before")] = 0
+
+
+_BATCH = {
+    "prices": [
+        {
+            "item_id": "oj-64",
+            "item_name": "Orange juice 64 oz",
+            "store_id": 12,
+            "store_name": "Corner shop",
+            "price_in_cents": 279,
+            "currency": "USD",
+            "valid_until": "2026-02-03T00:00:00Z",
+        }
+    ]
+}
+_ACCEPTED = {"batch_id": "5a8dd3ad0756a93ded72b823b19dd877", "accepted": 1, "rejected": [], "added": 1}
+
+
 @bp.post("/v1/prices")
+@describe(
+    "Prices",
+    who=PUBLISHER,
+    body=PriceBatch,
+    examples={"One price": _BATCH},
+    answers={202: Answer("Stored; the checker looks at them next", Accepted, _ACCEPTED)},
+    errors=WRITES,
+)
 async def post_prices() -> Response:
     """Store the good rows of a batch, name the bad ones, and wake the checker when there is something new.
 
@@ -108,11 +157,34 @@ def _accepted(content: bytes) -> Response:
 
 
 class _ItemsQuery(Struct, frozen=True):
-    search: Annotated[str, Meta(max_length=200)] = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = MAX_ITEMS
+    search: Annotated[str, Meta(max_length=200, description="Words of the name")] = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS, description="At most so many")] = MAX_ITEMS
+
+
+class Item(Struct, frozen=True):
+    """What can be watched."""
+
+    item_id: str
+    item_name: str
+
+
+class Items(Struct, frozen=True):
+    """Items by name."""
+
+    items: list[Item]
 
 
 @bp.get("/v1/items")
+@describe(
+    "Prices",
+    who=USER_OR_PUBLISHER,
+    query=_ItemsQuery,
+    answers={
+        200: Answer(
+            "Items by name", Items, {"items": [{"item_id": "oj-64", "item_name": "Orange juice 64 oz"}]}
+        )
+    },
+)
 async def list_items() -> Response:
     """Items that have prices, by name; with `search`, those whose name contains it, whatever the case."""
     guard.user_or_publisher()
@@ -122,10 +194,56 @@ async def list_items() -> Response:
 
 
 class _PricesQuery(Struct, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=MAX_PRICES)] = 100
+    limit: Annotated[int, Meta(ge=1, le=MAX_PRICES, description="At most so many")] = 100
+
+
+class Price(Struct, frozen=True):
+    """A stored price."""
+
+    store_id: StoreId
+    store_name: str
+    currency: Currency
+    price_in_cents: Cents
+    observed_at: Moment
+    valid_until: Moment | None
+    url: str | None
+    image_url: str | None
+
+
+class History(Struct, frozen=True):
+    """An item's prices, newest first."""
+
+    item_id: str
+    item_name: str
+    prices: list[Price]
+
+
+_HISTORY = {
+    "item_id": "oj-64",
+    "item_name": "Orange juice 64 oz",
+    "prices": [
+        {
+            "store_id": 12,
+            "store_name": "Corner shop",
+            "currency": "USD",
+            "price_in_cents": 279,
+            "observed_at": "2026-01-31T12:00:00.000Z",
+            "valid_until": None,
+            "url": None,
+            "image_url": None,
+        }
+    ],
+}
 
 
 @bp.get("/v1/items/<path:item_id>/prices")
+@describe(
+    "Prices",
+    who=USER_OR_PUBLISHER,
+    path={"item_id": "The item; a slash in it may stand as it is"},
+    query=_PricesQuery,
+    answers={200: Answer("The item's prices", History, _HISTORY)},
+)
 async def list_prices(item_id: str) -> Response:
     """An item's newest prices in every store, newest first."""
     guard.user_or_publisher()

@@ -10,17 +10,18 @@ from quart import Blueprint, Response
 
 from notifyd.api import guard
 from notifyd.api.bodies import MAX_BODY, answer, no_content, read_body, read_query
+from notifyd.api.describe import USER_OR_PUBLISHER, WRITES, Answer, describe
+from notifyd.api.fields import Moment
 from notifyd.api.parts import parts
 from notifyd.api.problems import invalid
 from notifyd.errors import BadRequest, NotFound, Unprocessable
-from notifyd.messages import Id, iso
+from notifyd.messages import Cents, Id, iso
 from notifyd.store import watches
-from notifyd.store.watch_rules import decode_watch
+from notifyd.store.watch_rules import Currency, Rule, StoreId, WatchSpec, decode_watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from notifyd.store.watch_rules import WatchSpec
     from notifyd.store.watches import Newest, StoredWatch
 
     #: (user_id, watch_id, spec) → the watch as stored, whether it is new, the newest prices that meet it.
@@ -31,14 +32,89 @@ MAX_LIMIT = 1000
 MAX_MET_TOLD = 100
 
 
+UserId = Annotated[Id, Meta(description="Whose watches; for a publisher, who must say it")]
+
+
 class _Query(Struct, frozen=True):
-    user_id: Id | None = None
+    user_id: UserId | None = None
 
 
 class _ListQuery(Struct, frozen=True):
-    user_id: Id | None = None
-    after: str = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = MAX_LIMIT
+    user_id: UserId | None = None
+    after: Annotated[str, Meta(description="The last `watch_id` of the page before")] = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="At most so many")] = MAX_LIMIT
+
+
+class Watch(Struct, frozen=True):
+    """What a user wants to be told of; `stores` is null for every store."""
+
+    watch_id: str
+    item_id: str | None
+    item_name: str | None
+    search: str | None
+    stores: list[StoreId] | None
+    rule: Rule
+    created_at: Moment
+
+
+class Watches(Struct, frozen=True):
+    """A page of a user's watches, by id."""
+
+    watches: list[Watch]
+
+
+class MeetingPrice(Struct, frozen=True):
+    """A price that a watch met already when it was set."""
+
+    item_id: str
+    item_name: str
+    store_id: StoreId
+    store_name: str
+    currency: Currency
+    price_in_cents: Cents
+    observed_at: Moment
+
+
+class WatchSet(Watch, frozen=True, kw_only=True):
+    """The watch, and the prices that it met already when it was set; it is silent about those."""
+
+    already_met: bool
+    met_by: Annotated[list[MeetingPrice], Meta(max_length=MAX_MET_TOLD)]
+    more_met: Annotated[int, Meta(ge=0, description="How many more prices meet it")]
+
+
+#: A watch is for one item, or for a search.
+_FOR_WHAT = {
+    "oneOf": [
+        {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
+        {"required": ["search"], "properties": {"search": {"type": "string"}}},
+    ]
+}
+_TARGET = {"item_id": "oj-64", "rule": {"type": "target_price", "price_in_cents": 299}}
+_DROP = {
+    "item_id": "oj-64",
+    "stores": [12, "north"],
+    "rule": {"type": "percent_drop", "percent": 10, "baseline": "median_30d"},
+}
+_BEST = {"search": "orange juice", "rule": {"type": "new_best"}}
+_WATCH = {
+    "watch_id": "juice",
+    "item_id": "oj-64",
+    "item_name": "Orange juice 64 oz",
+    "search": None,
+    "stores": None,
+    "rule": {
+        "type": "target_price",
+        "rearm_percent": 2,
+        "cooldown_s": 86400,
+        "deeper_percent": 5,
+        "price_in_cents": 299,
+        "currency": None,
+    },
+    "created_at": "2026-01-31T12:00:00.000Z",
+}
+_SET = _WATCH | {"already_met": False, "met_by": [], "more_met": 0}
+_PATH = {"watch_id": "The caller chooses it: printable characters"}
 
 
 def watches_blueprint(set_watch: SetWatch) -> Blueprint:
@@ -46,6 +122,12 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
     bp = Blueprint("watches", __name__)
 
     @bp.get("/v1/watches")
+    @describe(
+        "Watches",
+        who=USER_OR_PUBLISHER,
+        query=_ListQuery,
+        answers={200: Answer("A page of watches", Watches, {"watches": [_WATCH]})},
+    )
     async def list_watches() -> Response:
         """The user's watches by id; `after` is the last id of the page before."""
         query = read_query(_ListQuery)
@@ -56,6 +138,13 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         return answer({"watches": [_told(watch) for watch in found]})
 
     @bp.get("/v1/watches/<watch_id>")
+    @describe(
+        "Watches",
+        who=USER_OR_PUBLISHER,
+        path=_PATH,
+        query=_Query,
+        answers={200: Answer("The watch", Watch, _WATCH)},
+    )
     async def get_watch(watch_id: str) -> Response:
         """One of the user's watches."""
         user_id = guard.subject(read_query(_Query).user_id)
@@ -65,8 +154,21 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         return answer(_told(found))
 
     @bp.put("/v1/watches/<watch_id>")
+    @describe(
+        "Watches",
+        who=USER_OR_PUBLISHER,
+        path=_PATH,
+        query=_Query,
+        body=Annotated[WatchSpec, Meta(extra_json_schema=_FOR_WHAT)],
+        examples={"A target price": _TARGET, "A drop in two stores": _DROP, "New best price": _BEST},
+        answers={200: Answer("Changed", WatchSet, _SET), 201: Answer("New", WatchSet, _SET)},
+        errors=WRITES,
+    )
     async def put_watch(watch_id: str) -> Response:
-        """Set a watch and say which prices meet it already: it is silent about those."""
+        """Set a watch and say which prices meet it already.
+
+        It starts as fired for those, so that they are told in the answer and not once more.
+        """
         user_id = guard.subject(read_query(_Query).user_id)
         _check_id(watch_id)
         spec = _decode(await read_body(limit=MAX_BODY))
@@ -79,6 +181,14 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         return answer(told, 201 if created else 200)
 
     @bp.delete("/v1/watches/<watch_id>")
+    @describe(
+        "Watches",
+        who=USER_OR_PUBLISHER,
+        path=_PATH,
+        query=_Query,
+        answers={204: Answer("Gone")},
+        errors=WRITES,
+    )
     async def delete_watch(watch_id: str) -> Response:
         """Stop watching."""
         user_id = guard.subject(read_query(_Query).user_id)
