@@ -5,6 +5,7 @@ Durations are seconds as float, sizes are bytes as int, moments are milliseconds
 
 from __future__ import annotations
 
+import difflib
 import os
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +22,7 @@ from pydantic_settings import (
 from notifyd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ENV_PREFIX = "NOTIFYD_"
@@ -151,7 +153,7 @@ def load_config(config_file: Path | None = None, **flags: Any) -> Config:
     """Read every source; flags that are None are left out. Raises ConfigError with all faults, one a line."""
     given = {name: value for name, value in flags.items() if value is not None}
     unknown = [
-        f"{name}: there is no such setting"
+        _unknown(name, ENV_PREFIX, str.upper)
         for name in sorted(os.environ)
         if name.startswith(ENV_PREFIX)
         and name.removeprefix(ENV_PREFIX).lower() not in Config.model_fields
@@ -165,6 +167,8 @@ def load_config(config_file: Path | None = None, **flags: Any) -> Config:
     except ValidationError as error:
         faults = [_line(fault) for fault in error.errors()]
         raise ConfigError("\n".join(faults + unknown)) from None
+    except OSError as error:
+        raise ConfigError(f"{error.filename or config_file or CONFIG_FILE}: {error.strerror}") from None
     except ValueError as error:  # tomllib.TOMLDecodeError
         raise ConfigError(f"{config_file or CONFIG_FILE}: {error}") from None
     if unknown:
@@ -183,9 +187,15 @@ def _with_file(config_file: Path) -> type[Config]:
     return FromFile
 
 
+def _unknown(name: str, prefix: str = "", spell: Callable[[str], str] = str) -> str:
+    known = [prefix + spell(each) for each in Config.model_fields]
+    meant = difflib.get_close_matches(name, known, 1, 0.8)
+    return f"{name}: there is no such setting{''.join(f'; did you mean {each}?' for each in meant)}"
+
+
 def _line(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"])
     text = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        text = "there is no such setting"
+        return _unknown(name)
     return f"{name}: {text}" if name else text

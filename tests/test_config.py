@@ -39,6 +39,21 @@ def test_a_file_can_be_named() -> None:
     Path("broken.toml").write_text("= 3")
     with pytest.raises(ConfigError, match=r"broken\.toml: "):
         load_config(Path("broken.toml"))
+    with pytest.raises(ConfigError, match=r"/proc/self/mem: "):  # a file that nobody can read from its start
+        load_config(Path("/proc/self/mem"))
+
+
+def test_a_misspelt_setting_is_told_with_the_right_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("notifyd.toml").write_text("listne = 1\n")
+    monkeypatch.setenv("NOTIFYD_JWT_SECRETS", "1")
+    monkeypatch.setenv("NOTIFYD_BOGUS", "1")
+    with pytest.raises(ConfigError) as caught:
+        load_config()
+    assert str(caught.value).splitlines() == [
+        "listne: there is no such setting; did you mean listen?",
+        "NOTIFYD_BOGUS: there is no such setting",
+        "NOTIFYD_JWT_SECRETS: there is no such setting; did you mean NOTIFYD_JWT_SECRET?",
+    ]
 
 
 def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
