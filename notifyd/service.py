@@ -26,7 +26,7 @@ from notifyd.broker.window import MAX_BYTES, MAX_ENTRIES, Window
 from notifyd.checker.loop import Checker
 from notifyd.clock import wall_ms
 from notifyd.errors import CloseCode
-from notifyd.inbox import Publication, open_inbox
+from notifyd.inbox import Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
 from notifyd.keys import keys_from_config
 from notifyd.logs import configure_logging
@@ -59,6 +59,8 @@ STOP_MARGIN_S = 5.0
 DRAIN_MARGIN_S = 1.5
 #: Seconds that a thread which burns Python may hold the interpreter while `socket.send` wants it back.
 SWITCH_INTERVAL_S = 0.0005
+#: Seconds in which the ledger's last lines are written.
+LAST_LINES_S = 1.0
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -122,6 +124,14 @@ class Service:
         )
         return await self.inbox.append(publication)
 
+    async def erase_user(self, user_id: str) -> None:
+        """Erase a user everywhere; old cursors of theirs are told so. Raises StoreError, then ask again."""
+        self.connections.close_user(user_id, CloseCode.NORMAL)
+        self.connections.journal.forget(user_id)
+        floor = await erase_user(self.inbox, user_id)
+        self.broker.window.erase(user_id, floor)
+        self.connections.close_user(user_id, CloseCode.NORMAL)  # who came while it ran
+
     def connection_stats(self) -> dict[str, Any]:
         """Live connections and users, as the original's `getConnectionStats()`."""
         return asdict(self.connections.statistics())
@@ -129,7 +139,7 @@ class Service:
     @asynccontextmanager
     async def subscribe(self, user_id: str, *, since: str | None = None) -> AsyncIterator[Subscription]:
         """The messages of one user and of everyone as a bounded memory channel, from a cursor or from now."""
-        start = await self.inbox.resume(user_id, since, window_floor=self.broker.window.floor)
+        start = await self.inbox.resume(user_id, since, window_floor=self.broker.window.floor_of(user_id))
         async with open_subscription(
             self.broker, user_id, position=start.position, read_page=self.inbox.page
         ) as subscription:
@@ -163,8 +173,12 @@ async def open_service(
         jobs.start("checker", checker.run)
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
+        journal = service.connections.journal
+        jobs.start("journal", partial(journal.run, inbox, broker, clock))
         async with _open_front(service, parts, wheel, clock, blueprints):
             yield service
+        with trio.move_on_after(LAST_LINES_S):
+            await journal.flush(inbox, broker, clock)
 
 
 @asynccontextmanager
@@ -280,6 +294,7 @@ def _api_parts(service: Service, jobs: Jobs, checker: Checker, clock: Callable[[
         readiness=readiness,
         on_prices=checker.wake,
         set_watch=checker.set_watch,
+        erase_user=service.erase_user,
     )
 
 

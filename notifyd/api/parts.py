@@ -10,7 +10,7 @@ from quart import current_app
 from notifyd.api.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from notifyd.api.watches import SetWatch
     from notifyd.auth import Identity
@@ -26,7 +26,7 @@ EXTENSION = "notifyd"
 class ApiParts:
     """Everything an HTTP request can reach; the callbacks belong to parts the API may not import.
 
-    None of the callbacks but `set_watch` waits: they look at or change what is in memory.
+    None of the callbacks but `set_watch` and `erase_user` waits: they look at or change what is in memory.
     """
 
     config: Config
@@ -41,6 +41,7 @@ class ApiParts:
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored
     set_watch: SetWatch  # the checker's: sets a watch and says what meets it already
+    erase_user: Callable[[str], Awaitable[None]]  # everything of a user, everywhere
     metrics: Metrics = field(default_factory=Metrics)
 
 

@@ -63,6 +63,7 @@ class Connection(Feed):
 
     __slots__ = (
         "_next_beat",
+        "close_code",
         "due",
         "greeting",
         "marks",
@@ -78,6 +79,7 @@ class Connection(Feed):
         self.session = Session(now)
         self.due = math.inf
         self.probe: Probe | None = None
+        self.close_code: int | None = None  # once we have closed, or the client has
         self.marks = 0  # that wait for the database
         self.greeting = b""  # what must stand before anything else
         number = lane.connections.add(self)
@@ -130,10 +132,11 @@ class Connection(Feed):
         Raises StoreError when the log cannot be asked; nothing was sent then.
         """
         broker = self.lane.broker
-        start = await self.lane.inbox.resume(self.user_id, cursor, window_floor=broker.window.floor)
+        start = await self.lane.inbox.resume(self.user_id, cursor, window_floor=broker.window.floor_of(self.user_id))
         if self.closing or self.outbox.gone:
             return
         self.position = start.position
+        self.lane.connections.journal.opened(self)
         established = ConnectionEstablished(
             user_id=self.user_id,
             connection_id=self.id,
@@ -158,6 +161,7 @@ class Connection(Feed):
         """Send `last_words` and the farewell; the socket is closed within 1 s."""
         if self.closing or self.outbox.gone:
             return
+        self.close_code = int(code)
         words = b"".join(self.own(data) for data in last_words)
         self.finish(words + self.farewell(code))
         log.debug("connection.close", connection=self.id, user=self.user_id, code=int(code))
@@ -173,6 +177,7 @@ class Connection(Feed):
 
     def finish(self, last: bytes) -> None:
         """Send `last` and nothing more; close the socket within 1 s."""
+        self.position = self.reached
         self.closing = self.busy = True
         self.session.close()
         self.lane.broker.detach(self)
@@ -199,12 +204,16 @@ class Connection(Feed):
     def end(self) -> None:
         """Let go of everything. What waits is lost; the kernel still delivers what it has taken."""
         self.session.gone()
+        self.position = self.reached
         self.closing = self.busy = True
         self.lane.broker.detach(self)
         self.lane.connections.remove(self)
         if self._pump_scope is not None:
             self._pump_scope.cancel()
         self._hang_up()
+
+    def fell_behind(self) -> None:
+        self.lane.connections.journal.lags(self)
 
     def _hang_up(self) -> None:
         if self.outbox.queued:

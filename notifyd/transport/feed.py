@@ -37,7 +37,7 @@ log = structlog.get_logger("notifyd.transport")
 class Feed:
     """A Listener of the broker. Nothing here waits but the pump; what would raise ends the connection."""
 
-    __slots__ = ("_pump_scope", "busy", "closing", "id", "lane", "outbox", "position", "user_id")
+    __slots__ = ("_pump_scope", "_taken", "busy", "closing", "id", "lane", "outbox", "position", "user_id")
 
     framer: Framer
 
@@ -49,6 +49,7 @@ class Feed:
         self.position = -1  # no stream yet
         self.busy = True  # `visit` has nothing to do here: no stream yet, a pump at work, or closing
         self.closing = False
+        self._taken = -1  # while something waits in the outbox: all up to here does not
         self._pump_scope: trio.CancelScope | None = None
 
     # --- what the rest of a connection does -------------------------------------------------------------
@@ -69,6 +70,10 @@ class Feed:
         """Have the wheel look here when something is due."""
         raise NotImplementedError
 
+    def fell_behind(self) -> None:
+        """A pump begins, or goes on, to work off what waits."""
+        raise NotImplementedError
+
     # --- live -------------------------------------------------------------------------------------------
 
     def visit(self) -> None:
@@ -87,6 +92,11 @@ class Feed:
     def reached(self) -> int:
         """The seq up to which everything has been put on the socket."""
         return self.position if self.busy else max(self.position, self.lane.broker.settled)
+
+    @property
+    def taken(self) -> int:
+        """The seq up to which the kernel is known to have taken everything."""
+        return self._taken if self.outbox.queued else self.reached
 
     @property
     def cursor(self) -> str:
@@ -110,7 +120,10 @@ class Feed:
         data, after, more = window.join(self.user_id, position, self.framer)
         if after > position:
             self.position = after
-        return (not data or self.outbox.send(data)) and not more
+        if data and not self.outbox.send(data):
+            self._taken = position
+            return False
+        return not more
 
     def _look_apart(self) -> bool:
         """Look outside of the dispatcher's visits, which count what they offer themselves."""
@@ -125,7 +138,10 @@ class Feed:
         if self.outbox.queued > MAX_UNREAD_BYTES:
             log.info("connection.never_reads", connection=self.id, user=self.user_id)
             self.outbox.reset()
-        elif not self.outbox.send(data):
+            return
+        taken = self.taken
+        if not self.outbox.send(data):
+            self._taken = taken
             self._start_pump()
 
     # --- busy -------------------------------------------------------------------------------------------
@@ -133,6 +149,7 @@ class Feed:
     def _start_pump(self) -> None:
         self.position = self.reached
         self.busy = True
+        self.fell_behind()
         if self._pump_scope is None:
             self._pump_scope = trio.CancelScope()
             self.lane.nursery.start_soon(self._pump, self._pump_scope)
@@ -187,7 +204,8 @@ class Feed:
             self.framer(str(cursor), encode_entry(entry.type, entry.data, entry.created_ms, cursor))
             for cursor, entry in zip(cursors, page.entries, strict=True)
         )
-        self.position = max(self.position, page.head if page.complete else page.entries[-1].seq)
+        before = self.position
+        self.position = max(before, page.head if page.complete else page.entries[-1].seq)
         self.lane.broker.replayed(len(page.entries))
-        if data:
-            self.outbox.send(data)
+        if data and not self.outbox.send(data):
+            self._taken = before

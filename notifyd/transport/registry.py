@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from notifyd.transport.journal import Journal
+
 if TYPE_CHECKING:
     from notifyd.auth import Identity
     from notifyd.errors import CloseCode
@@ -42,6 +44,7 @@ class Connections:
 
     def __init__(self, limit_per_user: int) -> None:
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self.journal = Journal()
         self._limit = limit_per_user
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
@@ -63,6 +66,7 @@ class Connections:
         """The connection is this user's; False when they have as many as they may have."""
         own = self._by_user.get(user_id, ())
         if len(own) >= self._limit:
+            self.journal.refused(connection, user_id)
             return False
         self._by_user[user_id] = (*own, connection)
         return True
@@ -78,6 +82,7 @@ class Connections:
 
     def remove(self, connection: Connection) -> None:
         """A connection has ended."""
+        self.journal.closed(connection)
         self.release(connection)
         self._by_id.pop(connection.id, None)
         if not self._by_id and self._empty is not None:

@@ -223,6 +223,7 @@ class WebSocketConnection(Connection):
         if self.closing:
             self.outbox.end_writing()
         else:
+            self.close_code = int(event.code)
             self.finish(close_reply(None if event.code == _NO_STATUS else int(event.code)))
 
     def _break(self, code: CloseCode) -> None:

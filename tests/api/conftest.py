@@ -14,7 +14,7 @@ from notifyd.api.app import ApiParts, create_app, create_operator_app
 from notifyd.auth import Identity, TokenVerifier, mint_token
 from notifyd.checker.watching import set_watch
 from notifyd.config import Config
-from notifyd.inbox import open_inbox
+from notifyd.inbox import erase_user, open_inbox
 from notifyd.keys import Keys
 from notifyd.store.sql import open_store
 
@@ -74,6 +74,10 @@ class Server:
     def close_user(self, user_id: str) -> int:
         self.closed.append(user_id)
         return self.live.get(user_id, 0)
+
+    async def erase_user(self, inbox: Any, user_id: str) -> None:
+        self.close_user(user_id)
+        await erase_user(inbox, user_id)
 
     def refresh(self, connection_id: str, identity: Identity) -> bool:
         self.refreshed.append((connection_id, identity))
@@ -141,6 +145,7 @@ def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> Ap
         readiness=lambda: server.reasons,
         on_prices=server.on_prices,
         set_watch=partial(set_watch, store),
+        erase_user=partial(server.erase_user, inbox),
     )
 
 

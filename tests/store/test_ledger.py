@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from notifyd.store import ledger, schema
-from notifyd.store.ledger import BATCH, LOST, Closed, Kept, Mark, Opened
+from notifyd.store.ledger import LOST, Closed, Kept, Mark, Opened
+from notifyd.store.retention import BATCH
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
