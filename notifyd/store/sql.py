@@ -28,7 +28,7 @@ from notifyd.errors import (
     Unavailable,
 )
 from notifyd.store import sqlite
-from notifyd.store.schema import REVISION, meta
+from notifyd.store.schema import REVISION, meta, metadata
 from notifyd.store.sqlite import Fault
 
 if TYPE_CHECKING:
@@ -329,12 +329,26 @@ def _bring_up(tx: Transaction) -> str:
         from notifyd.store.migrations import migrate  # alembic takes a third of a second to import
 
         migrate(tx.connection)
+    _check_columns(tx.connection)
     epoch: str | None = tx.execute(select(meta.c.epoch)).scalar()
     if epoch is None:
         epoch = secrets.token_hex(8)
         first = {"id": 1, "epoch": epoch, "head": 0, "broadcast_floor": 0, "created_ms": tx.now_ms}
         tx.execute(insert(meta), first | {"checker_cursor": 0})
     return epoch
+
+
+def _check_columns(connection: Connection) -> None:
+    """Raises ConfigError for tables that only an unreleased state of the code has called this revision."""
+    tables = inspect(connection).get_multi_columns()
+    there = {(table, column["name"]) for (_, table), columns in tables.items() for column in columns}
+    wanted = [(table.name, column.name) for table in metadata.sorted_tables for column in table.columns]
+    lacking = [f"{table}.{column}" for table, column in wanted if (table, column) not in there]
+    if lacking:
+        raise ConfigError(
+            f"database_url: an unreleased notifyd made this database ({lacking[0]} is missing); "
+            "use another file, or --fresh for the demo"
+        )
 
 
 def _revision(connection: Connection) -> str | None:

@@ -49,6 +49,14 @@ def test_a_database_of_newer_code_is_refused(database_url: str) -> None:
             prepare(database, 1)
 
 
+def test_a_database_that_lacks_what_its_revision_has_is_refused(database_url: str) -> None:
+    with open_database(database_url, busy_s=1) as database:
+        prepare(database, 1)
+        database.write(lambda tx: tx.execute(text("ALTER TABLE idempotency DROP COLUMN body_hash")), Call(1))
+        with pytest.raises(ConfigError, match=r"\(idempotency\.body_hash is missing\); use another file"):
+            prepare(database, 1)
+
+
 def test_preparing_again_changes_nothing(database: Database) -> None:
     first = prepare(database, 1)
     assert prepare(database, 2) == first
