@@ -101,7 +101,7 @@ class Tab:
                 self._raise(notification_id, data["state"])
 
     def _raise(self, notification_id: str, state: str) -> None:
-        ranks: dict[str, int] = dict(STATE_RANK)  # type: ignore[arg-type]
+        ranks: dict[str, int] = {**STATE_RANK}
         if ranks[state] > ranks[self.states[notification_id]]:
             self.states[notification_id] = state
         if state == "withdrawn":
