@@ -171,6 +171,7 @@ async def open_service(
         jobs.start("dispatcher", broker.run_dispatcher)
         jobs.start("heartbeat", wheel.run)
         jobs.start("checker", checker.run)
+        jobs.start("deal-ends", checker.endings.run)
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         journal = service.connections.journal

@@ -8,17 +8,19 @@ import structlog
 import trio
 
 from notifyd.checker.deciding import decide
+from notifyd.checker.ending import Endings
 from notifyd.checker.telling import notifications
 from notifyd.checker.watching import set_watch
 from notifyd.clock import Pace
 from notifyd.messages import encode_json
-from notifyd.store import history, watches
+from notifyd.store import endings, history, watches
 from notifyd.store.watches import StateRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from notifyd.checker.matching import Outcome
+    from notifyd.checker.telling import Telling
     from notifyd.checker.watching import WatchSet
     from notifyd.inbox import Inbox
     from notifyd.store.base import NewEntry, Store, Transaction
@@ -43,6 +45,7 @@ class Checker:
         self._clock = clock
         self._interval_s = interval_s
         self._woken = trio.Event()
+        self.endings = Endings(store, inbox, clock)
 
     def wake(self) -> None:
         """New prices are stored. Never waits."""
@@ -70,9 +73,11 @@ class Checker:
             return False
         pace = Pace()
         outcome = await decide(self._store, run, pace)
-        entries = await notifications(self._store, outcome.alerts, self._clock(), pace)
-        commit = _Commit(run, outcome, entries)
-        if not await self._inbox.work(commit):
+        telling = await notifications(self._store, outcome.alerts, self._clock(), pace)
+        commit = _Commit(run, outcome, telling)
+        if await self._inbox.work(commit):
+            self.endings.wake()
+        else:
             log.info("a watch or the cursor changed meanwhile; checking the run again", run=run.run_id)
         return True
 
@@ -84,7 +89,7 @@ class Checker:
 class _Commit:
     """What is written for a run; everything is built before the transaction begins."""
 
-    def __init__(self, run: Run, outcome: Outcome, entries: Sequence[NewEntry]) -> None:
+    def __init__(self, run: Run, outcome: Outcome, telling: Telling) -> None:
         keys = outcome.watch_keys()
         states = [
             StateRow(*key, int(state.armed), state.told, state.fired_ms)
@@ -92,7 +97,7 @@ class _Commit:
             if state is not None
         ]
         self._run = run
-        self._entries = entries
+        self._telling = telling
         self._watch_count = len(keys)
         self._watch_keys = encode_json([(key,) for key in keys]).decode()
         self._state_keys = encode_json(list(outcome.states)).decode()
@@ -105,4 +110,5 @@ class _Commit:
             return (), False
         if self._watch_count:
             watches.replace_states(tx, self._state_keys, self._states)
-        return self._entries, True
+        endings.add(tx, self._telling.ends)
+        return self._telling.entries, True

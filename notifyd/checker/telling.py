@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from msgspec import UNSET
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from notifyd.clock import Pace
     from notifyd.store.base import Store, Transaction
 
+#: Ends further away than this are not waited for: retention is sooner.
+LATEST_END_MS = 366 * 86_400_000
 #: Prices whose evidence is read at a time.
 PORTION = 500
 
@@ -120,11 +122,16 @@ def _baseline(alert: Alert) -> tuple[str, int | None]:
             return baseline, None if twice is None else (twice + 1) // 2
 
 
-async def by_user(alerts: Iterable[Alert], pace: Pace) -> dict[str, list[Alert]]:
-    """The alerts of each user in the order of their prices; of a price that fires several watches, one."""
+async def by_user(alerts: Iterable[Alert], now_ms: int, pace: Pace) -> dict[str, list[Alert]]:
+    """The alerts of each user in the order of their prices; of a price that fires several watches, one.
+
+    A deal that has ended before it could be told is none.
+    """
     told: dict[str, dict[int, Alert]] = defaultdict(dict)
     for alert in alerts:
         await pace.breathe()
+        if _has_ended(alert, now_ms):
+            continue
         of_user, price_id = told[alert.watch.user_id], alert.moment.price_id
         first = of_user.setdefault(price_id, alert)
         if alert.watch.watch_key < first.watch.watch_key:
@@ -132,20 +139,42 @@ async def by_user(alerts: Iterable[Alert], pace: Pace) -> dict[str, list[Alert]]
     return {user_id: [each[price_id] for price_id in sorted(each)] for user_id, each in told.items()}
 
 
-async def notifications(store: Store, alerts: Sequence[Alert], now_ms: int, pace: Pace) -> list[NewEntry]:
-    """One deal-notification for each user in `alerts`. Raises Unavailable."""
-    if not alerts:
-        return []
-    users = await by_user(alerts, pace)
+class Telling(NamedTuple):
+    """What a run tells: its notifications, and when the last deal of one ends, where all of them do."""
+
+    entries: list[NewEntry]
+    ends: list[tuple[str, int]]  # notification_id, milliseconds since 1970
+
+
+async def notifications(store: Store, alerts: Sequence[Alert], now_ms: int, pace: Pace) -> Telling:
+    """One deal-notification for each user in `alerts`, without what has ended. Raises Unavailable."""
+    telling = Telling([], [])
+    users = await by_user(alerts, now_ms, pace)
+    if not users:
+        return telling
     evidence = Evidence()
     shown = {user_id: each[:MAX_DEALS_PER_MESSAGE] for user_id, each in users.items()}
     await evidence.read(store, chain.from_iterable(shown.values()), pace)
-    entries = []
     for user_id, each in shown.items():
         await pace.breathe()
         deals = [evidence.deal(alert) for alert in each]
-        entries.append(_entry(user_id, deals, len(users[user_id]), now_ms))
-    return entries
+        entry = _entry(user_id, deals, len(users[user_id]), now_ms)
+        telling.entries.append(entry)
+        end_ms = _last_end(users[user_id])
+        if end_ms is not None and end_ms <= now_ms + LATEST_END_MS:
+            telling.ends.append((str(entry.notification_id), end_ms))
+    return telling
+
+
+def _has_ended(alert: Alert, now_ms: int) -> bool:
+    return alert.moment.valid_until_ms is not None and alert.moment.valid_until_ms <= now_ms
+
+
+def _last_end(alerts: Iterable[Alert]) -> int | None:
+    """When the last of the deals ends; None when one of them does not."""
+    ends = [alert.moment.valid_until_ms for alert in alerts]
+    known = [end for end in ends if end is not None]
+    return max(known) if len(known) == len(ends) else None
 
 
 def _entry(user_id: str, deals: list[Deal], total: int, now_ms: int) -> NewEntry:
