@@ -11,6 +11,7 @@ import msgspec
 import structlog
 import trio
 
+from notifyd.clock import Pace
 from notifyd.errors import CommitFailed, OutcomeUnknown, StatementFailed, StoreError, Unavailable
 from notifyd.inbox.group import Prepared, run_group
 from notifyd.messages import NotificationUpdated
@@ -30,10 +31,14 @@ log = structlog.get_logger("notifyd.inbox")
 #: Seconds from asking to an answer, whatever it is.
 PATIENCE_S = 5.0
 #: One group: at most so many requests, and no more once it has so many rows, so that a transaction stays
-#: well under 50 ms. A request that is not a publication counts as WORK_ROWS.
+#: well under 50 ms. A request that is not a publication counts as WORK_ROWS, every ROW_BYTES of a row as one
+#: more.
 GROUP_REQUESTS = 1000
 GROUP_ROWS = 2000
 WORK_ROWS = 100
+ROW_BYTES = 4096
+#: Entries handed on at once, before the clock is looked at.
+SLICE_ROWS = 50
 #: Seconds between looks at a database that did not say whether it committed.
 RETRY_S = 0.25
 
@@ -51,7 +56,7 @@ class Request:
 
     def __init__(self, work: Prepared | Work, deadline: float) -> None:
         self.work = work
-        self.rows = len(work.entries) if isinstance(work, Prepared) else WORK_ROWS
+        self.rows = _weight(work) if isinstance(work, Prepared) else WORK_ROWS
         self.phase = Phase.WAITING
         self.outcome: Any = None
         self.deadline = deadline
@@ -234,7 +239,7 @@ class Writer:
         work = partial(run_group, requests=[request.work for request in group], head=self.head)
         committed = await self._store.write(work)
         self.counts.committed(len(group), committed, trio.current_time() - began)
-        self._publish(committed)
+        await self._publish(committed)
         for request, outcome in zip(group, committed.outcomes, strict=True):
             request.answer(outcome)
         self._forget_answered()
@@ -250,19 +255,28 @@ class Writer:
             except StoreError:
                 await trio.sleep(RETRY_S)
             else:
-                self._publish(committed)
+                await self._publish(committed)
                 return
 
-    def _publish(self, committed: Committed) -> None:
+    async def _publish(self, committed: Committed) -> None:
+        """Hand the entries on, in slices: thousands at once would keep the loop for a third of a second."""
         self.head = committed.head
-        if committed.entries:
-            self.on_commit(committed.entries, withdrawn_in(committed.entries))
+        pace = Pace()
+        for start in range(0, len(committed.entries), SLICE_ROWS):
+            entries = committed.entries[start : start + SLICE_ROWS]
+            self.on_commit(entries, withdrawn_in(entries))
+            await pace.breathe()
 
     def _abandon(self) -> None:
         """Nobody may wait for a writer that has ended."""
         self._receive.close()
         self._watching.cancel()
         _refuse(self._unanswered, OutcomeUnknown("the server is stopping"))
+
+
+def _weight(work: Prepared) -> int:
+    """How many small rows these are; the rows of a publication differ by the user's name at most."""
+    return len(work.entries) * (1 + len(work.entries[0].data) // ROW_BYTES)
 
 
 def _refuse(group: Iterable[Request], error: StoreError) -> None:

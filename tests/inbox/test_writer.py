@@ -97,6 +97,23 @@ async def test_a_group_ends_once_it_has_2000_rows(
         assert inbox.statistics().largest_group == 3
 
 
+async def test_a_group_of_long_rows_ends_sooner(autojump_clock: MockClock, opened: Opened) -> None:
+    long = Publication(custom("x-long", {"text": "x" * 40_000}), ("u",), "p")
+    async with opened() as inbox:
+        await inbox.append_many([long] * 300)
+        assert inbox.statistics().commits == 2
+
+
+async def test_what_one_commit_gives_is_handed_on_in_slices(
+    autojump_clock: MockClock, opened: Opened, heard: Heard
+) -> None:
+    wide = Publication(custom("x-wide", {}), tuple(f"u{i}" for i in range(900)), "p")
+    async with opened() as inbox:
+        await inbox.append(wide)
+    assert heard.seqs == list(range(1, 901))
+    assert len(heard.withdrawn) == 18, "calls of on_commit"
+
+
 async def test_listeners_hear_before_the_publisher_is_answered(
     autojump_clock: MockClock, opened: Opened, heard: Heard
 ) -> None:
