@@ -40,7 +40,6 @@ from notifyd.transport.sse import serve_sse
 from notifyd.transport.websocket import serve_websocket
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from quart import Blueprint
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from notifyd.keys import Keys
     from notifyd.messages import Draft
     from notifyd.store.base import Store
-    from notifyd.transport.head import RequestHead
 
 #: Seconds after the drain within which everything else has ended.
 STOP_MARGIN_S = 5.0
@@ -232,7 +230,7 @@ async def _open_front(
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:
-            binds.append((_operator_door(operator_http.serve), config.operator_listen))
+            binds.append((Door(websocket=None, sse=None, http=operator_http.serve), config.operator_listen))
         async with trio.open_nursery() as accepting:
             for door, address in binds:
                 listeners = open_listeners(address)
@@ -242,13 +240,6 @@ async def _open_front(
             yield
             await _drain(service)
         connections.cancel_scope.cancel()
-
-
-def _operator_door(http: Any) -> Door:
-    async def nothing_here(sock: socket.socket, head: RequestHead, rest: bytes) -> None:
-        sock.close()
-
-    return Door(websocket=nothing_here, sse=nothing_here, http=http)
 
 
 async def _drain(service: Service) -> None:

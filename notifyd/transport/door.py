@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import trio
 
-from notifyd.errors import HttpError
+from notifyd.errors import HttpError, NotFound, Unavailable
 from notifyd.transport.head import parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
@@ -66,14 +66,15 @@ class Door:
     """Owns the listeners and reads every request head.
 
     `websocket` and `sse` get a non-blocking socket, the head and the bytes read after it; they return when
-    the connection has ended and close the socket. `http` serves the one request of a DoorStream.
+    the connection has ended and close the socket; with None there are no streams here. `http` serves the
+    one request of a DoorStream.
     """
 
     def __init__(
         self,
         *,
-        websocket: FastLane,
-        sse: FastLane,
+        websocket: FastLane | None,
+        sse: FastLane | None,
         http: HttpTurn,
         limit: Callable[[], int] = connection_limit,
     ) -> None:
@@ -214,8 +215,7 @@ class Door:
             while head is not None:
                 route = route_of(head)
                 if route is not Route.HTTP:
-                    lane = self._websocket if route is Route.WEBSOCKET else self._sse
-                    return lane(wire.sock, head, bytes(wire.buffer))
+                    return self._fast_lane(route)(wire.sock, head, bytes(wire.buffer))
                 if not await self._http_turn(wire, head):
                     await wire.finish()
                     break
@@ -225,6 +225,14 @@ class Door:
         except trio.BrokenResourceError:
             wire.abort()
         return None
+
+    def _fast_lane(self, route: Route) -> FastLane:
+        lane = self._websocket if route is Route.WEBSOCKET else self._sse
+        if lane is None:
+            raise NotFound("There are no streams on this bind")
+        if self._draining:  # nobody would send it away in a slot of its own
+            raise Unavailable("The server is stopping")
+        return lane
 
     async def _http_turn(self, wire: Wire, head: RequestHead) -> bool:
         """Whether another request may follow. Raises HttpError for a request that turned out malformed."""

@@ -306,6 +306,25 @@ async def test_idle_connections_end_at_once_on_drain_and_busy_ones_after_their_a
         await until_open(at, 0)
 
 
+@pytest.mark.parametrize("head", [b"GET /events HTTP/1.1\r\nHost: h\r\n\r\n", WS])
+async def test_a_stream_whose_head_ends_during_the_drain_is_refused(
+    door_at: DoorAt, raw_client: Connect, head: bytes
+) -> None:
+    async with door_at() as at, raw_client(at.url) as client:
+        await client.send(head[:-2])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        at.door.drain()
+        await client.send(head[-2:])
+        assert (await client.response()).status == 503
+        assert await client.rest() == b""
+
+
+async def test_a_bind_without_streams_says_so(door_at: DoorAt, raw_client: Connect) -> None:
+    async with door_at(websocket=None, sse=None) as at, raw_client(at.url) as client:
+        await client.send(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await client.response()).status == 404
+
+
 async def release_when_blocked(release: trio.Event) -> None:
     await trio.testing.wait_all_tasks_blocked()
     release.set()
