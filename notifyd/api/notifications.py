@@ -25,8 +25,9 @@ CursorText = Annotated[str, Meta(max_length=64)]
 
 
 class _Query(Struct, frozen=True):
-    since: Annotated[CursorText, Meta(description="Page forward: what came after this cursor")] | None = None
-    before: Annotated[CursorText, Meta(description="Page backward: what came before it")] | None = None
+    # A cursor that cannot be one, however long, is answered as it is on a stream: malformed.
+    since: Annotated[str, Meta(description="Page forward: what came after this cursor")] | None = None
+    before: Annotated[str, Meta(description="Page backward: what came before it")] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="At most so many")] = DEFAULT_LIMIT
     state: Annotated[State, Meta(description="Only those in this state")] | None = None
 

@@ -27,15 +27,19 @@ from notifyd.api.publications import (
     UserIds,
 )
 from notifyd.api.publications import Publication as PublicationBody
+from notifyd.auth import is_user_id
+from notifyd.clock import Pace
 from notifyd.errors import HttpError, IdempotencyConflict, TooLarge, Unprocessable
 from notifyd.inbox import Publication, Receipt
-from notifyd.messages import Cursor, Draft, Id
+from notifyd.messages import Cursor, Draft, Id, encode_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 bp = Blueprint("publish", __name__)
 
+#: Bytes that one notification may become as rows, one for each addressee: they are one transaction.
+MAX_WRITTEN = 16 * 2**20
 #: Levels of `data`: what one parser reads easily can be too deep for the next.
 MAX_DEPTH = 32
 
@@ -121,7 +125,8 @@ async def publish_notifications() -> Response:
 
     The answer says that it is stored durably, and where it is in the log. One notification has at most
     64 KiB, many together 4 MiB and 10,000 addressees. Exactly one of `user_id`, `user_ids` and
-    `broadcast: true` says whom it is for. `data` is nested at most 32 levels deep.
+    `broadcast: true` says whom it is for; its length times its addressees is at most 16 MiB. `data` is
+    nested at most 32 levels deep.
     """
     publisher = guard.publisher()
     body = await read_body(limit=MAX_BATCH_BODY)
@@ -143,7 +148,11 @@ async def _publish_one(publisher: str, body: bytes, key: str | None) -> Response
 
 async def _publish_many(publisher: str, body: bytes) -> Response:
     items = decode(_many_decoder, body).notifications
-    wanted = [_try_publication(text, publisher, index) for index, text in enumerate(items)]
+    pace = Pace()
+    wanted: list[Publication | HttpError] = []
+    for index, text in enumerate(items):
+        wanted.append(_try_publication(text, publisher, index))
+        await pace.breathe()
     publications = [each for each in wanted if isinstance(each, Publication)]
     if sum(len(each.user_ids or "1") for each in publications) > MAX_ADDRESSEES:
         raise Unprocessable(f"At most {MAX_ADDRESSEES} addressees in one request", path="$.notifications")
@@ -173,14 +182,22 @@ def _publication(
     if bytes(text).count(b"{") + bytes(text).count(b"[") > MAX_DEPTH and _deeper(one.data, MAX_DEPTH):
         raise Unprocessable(f"At most {MAX_DEPTH} levels of objects and lists", path=f"{root}.data")
     key = _key(one, header_key, root)
+    user_ids = _addressees(one, root)
+    if user_ids is not None and _too_much(bytes(text), one, len(user_ids)):
+        raise TooLarge(f"Length times addressees is limited to {MAX_WRITTEN} bytes: send it in parts")
     return Publication(
         draft=Draft(one.type, one.data),
-        user_ids=_addressees(one, root),
+        user_ids=user_ids,
         publisher=publisher,
         expires_in_s=one.expires_in_s,
         idempotency_key=key,
         body_hash=b"" if key is None else _hash(one),
     )
+
+
+def _too_much(text: bytes, one: _One, addressees: int) -> bool:
+    """Whether the rows of this one become too many bytes; its addressees' names are not in each of them."""
+    return len(text) * addressees > MAX_WRITTEN and len(encode_json(one.data)) * addressees > MAX_WRITTEN
 
 
 def _deeper(value: Any, levels: int) -> bool:
@@ -198,9 +215,11 @@ def _addressees(one: _One, root: str) -> tuple[str, ...] | None:
         raise Unprocessable("Say exactly one of user_id, user_ids and broadcast: true", path=root)
     if one.broadcast:
         return None
-    if one.user_ids is not UNSET:
-        return tuple(dict.fromkeys(one.user_ids))
-    return (one.user_id,) if one.user_id is not UNSET else ()
+    users = (one.user_id,) if one.user_id is not UNSET else tuple(dict.fromkeys(one.user_ids or ()))
+    for user_id in users:
+        if not is_user_id(user_id):  # no token could ever be this user's
+            raise Unprocessable(f"{user_id!r} is no user: only printable characters", path=root)
+    return users
 
 
 def _key(one: _One, header_key: str | None, root: str) -> str | None:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from notifyd.errors import Unavailable
 from notifyd.messages import parse_cursor
@@ -337,3 +338,38 @@ async def test_only_publishers_publish(offline: Api) -> None:
         for as_ in (None, "nothing", offline.token(), "adm", offline.token(scopes=["admin"]))
     ]
     assert [status for status, _ in refused] == [401, 401, 403, 403, 403]
+
+
+# --- limits of what one request may cost ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user_id", ["a\0b", "a\nb", "\u2028"])
+async def test_whom_no_token_can_name_is_no_user(api: Api, user_id: str) -> None:
+    for whom in ({"user_id": user_id}, {"user_id": None, "user_ids": ["ann", user_id]}):
+        answer = await publish(api, one(**whom))
+        assert (answer.status, answer.problem["path"]) == (422, "$")
+    assert await listed(api) == []
+
+
+async def test_a_long_notification_for_very_many_is_too_large(api: Api) -> None:
+    long = one(type="x-long", data={"text": "x" * 30_000}, user_id=None)
+    assert (await publish(api, long | {"user_ids": [f"u{n}" for n in range(600)]})).status == 413
+    assert (await publish(api, long | {"user_ids": [f"u{n}" for n in range(100)]})).status == 201
+
+
+async def test_others_run_while_many_are_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notifyd.clock.SLICE_S", 0.0)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        # All of them are refused, so that nothing else takes turns.
+        assert (await publish(api, {"notifications": [{"no": "way"}] * 1000})).status == 201
+        nursery.cancel_scope.cancel()
+    assert turns > 1000
