@@ -177,7 +177,7 @@ class Publisher:
             else:
                 if response.is_success:
                     return response
-                fault = _error(response)
+                fault = error_of(response)
                 if response.status_code not in _TRY_AGAIN:
                     raise fault
                 uncertain |= isinstance(fault, OutcomeUnknown | UnexpectedAnswer)
@@ -240,7 +240,8 @@ def _kinds(base: type[HttpError]) -> Iterator[type[HttpError]]:
             yield from _kinds(kind)
 
 
-def _error(response: httpx2.Response) -> HttpError:
+def error_of(response: httpx2.Response) -> HttpError:
+    """The error that a server answered."""
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except (msgspec.DecodeError, UnicodeError):

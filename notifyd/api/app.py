@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from notifyd.api import admin, notifications, prices, problems, publish, session, tickets, users
+from notifyd.api import admin, notifications, prices, problems, publish, session, tickets, trace, users
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
 from notifyd.api.page import page_blueprint
 from notifyd.api.parts import EXTENSION, ApiParts
@@ -32,13 +32,13 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
     own = [publish.bp, notifications.bp, tickets.bp, session.bp, prices.bp, users.bp, page_blueprint()]
     own.append(watches_blueprint(parts.set_watch))
     if parts.config.operator_listen is None:
-        own.append(admin.bp)
+        own += [admin.bp, trace.bp]
     return _app(parts, [*own, *blueprints])
 
 
 def create_operator_app(parts: ApiParts) -> QuartTrio:
     """The app of the operators' bind: health, metrics and admin calls."""
-    return _app(parts, [admin.bp])
+    return _app(parts, [admin.bp, trace.bp])
 
 
 class _App(QuartTrio):

@@ -2,7 +2,7 @@
 
     server   serve, demo, token, check-config, migrate       talk     publish, listen
     prices   import-prices                                   options  settings as flags, whom to talk to
-    wording  messages and errors for people
+    why      why                                             wording  messages and errors for people
 
 A module of commands is imported when one of its commands is used, so that `--help` stays quick. Exit codes:
 0 done, 1 it failed, 2 wrong usage or settings; a failure is one line on standard error.
@@ -64,6 +64,16 @@ _COMMANDS = (
         It comes back by itself after any outage and goes on where it was; standard error says so.
 
         Example: `notifyd listen --user ann`""",
+    ),
+    _Command(
+        "why",
+        "why:why",
+        """Say what became of a notification, and why nobody has seen it.
+
+        ID is its notification_id or the id of its message. It needs an admin key. Times of `dispatched` and
+        `written` are exact within a second.
+
+        Example: `notifyd why ann 019b0a7c51f0d1a94f3c02e86b77`""",
     ),
     _Command(
         "token",

@@ -96,6 +96,38 @@ class Server:
         return load_config(self.config)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class OperatorsServer(Server):
+    """The same for operators' calls, which may have an address of their own."""
+
+    url: Annotated[
+        str | None,
+        Parameter(
+            env_var="NOTIFYD_URL",
+            help="address of the server [default: the setting operator_listen, else listen]",
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Parameter(env_var="NOTIFYD_KEY", help="admin key [default: the first of the setting admin_keys]"),
+    ] = None
+
+    def address(self) -> str:
+        """`url`, else where the settings say that operators' calls are served. Raises ConfigError."""
+        listen = None if self.url is not None else self.settings().operator_listen
+        return super().address() if listen is None else address_of(listen)
+
+    def admin_key(self) -> str:
+        """`key`, else the first of the admin keys in the settings. Raises ConfigError."""
+        if self.key is not None:
+            return check_header("--key", self.key)
+        keys = self.settings().admin_keys
+        if not keys:
+            raise ConfigError("give an admin key with --key or NOTIFYD_KEY, or set admin_keys")
+        return keys[0].get_secret_value()
+
+
 def check_header(option: str, value: str) -> str:
     """`value`, if it can be sent in a header field. Raises ConfigError."""
     if not value or not value.isascii() or not value.isprintable():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "0123456789012345678901234567890123456789"
-COMMANDS = ["serve", "demo", "publish", "listen", "token", "import-prices", "check-config", "migrate"]
+COMMANDS = ["serve", "demo", "publish", "listen", "why", "token", "import-prices", "check-config", "migrate"]
 
 
 @pytest.fixture(autouse=True)
