@@ -20,13 +20,15 @@ from notifyd.service import Service, open_service
 
 USERS = ("ann", "bob")
 TRANSPORTS = ("websocket", "sse")
-#: So small that every history overflows it.
-WINDOW_ENTRIES = 12
-MAX_ROWS = 15
+RANKS: dict[str, int] = {str(state): rank for state, rank in STATE_RANK.items()}
+#: So small that nearly every history overflows it, and so do pages and the kernel's buffers.
+WINDOW_ENTRIES = 6
+SIZES = (5, 5, 60_000)
+MAX_ROWS = 30
 
 Publish = tuple[str, str | None, int, int]
 _publish = st.tuples(
-    st.just("publish"), st.sampled_from([*USERS, None]), st.integers(1, 8), st.sampled_from([5, 5, 20_000])
+    st.just("publish"), st.sampled_from([*USERS, None]), st.integers(1, 20), st.sampled_from(SIZES)
 )
 _client = st.sampled_from([0, 1, 2])
 _steps = st.lists(
@@ -101,8 +103,7 @@ class Tab:
                 self._raise(notification_id, data["state"])
 
     def _raise(self, notification_id: str, state: str) -> None:
-        ranks: dict[str, int] = {**STATE_RANK}
-        if ranks[state] > ranks[self.states[notification_id]]:
+        if RANKS[state] > RANKS[self.states[notification_id]]:
             self.states[notification_id] = state
         if state == "withdrawn":
             del self.states[notification_id]
@@ -156,6 +157,9 @@ class World:
                 open_service(config, window_entries=WINDOW_ENTRIES) as service,
                 trio.open_nursery() as self.nursery,
             ):
+                if number == 0:
+                    for index in range(len(self.tabs)):
+                        await self._connect(service, index, TRANSPORTS[index % 2])
                 for step in life:
                     await getattr(self, f"_{step[0]}")(service, *step[1:])
                 if number == len(lives) - 1:
@@ -227,7 +231,7 @@ class World:
 
 
 @settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
