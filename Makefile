@@ -5,7 +5,7 @@ STAMP := .venv/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ check: $(STAMP) ## format, lint, types and import rules
 
 bench: $(STAMP) ## measure fan-out (ARGS=--quick for a short run)
 	@$(BIN)/python -m bench $(ARGS)
+
+generate: $(STAMP) ## write the files made of the message types: JSON Schema, TypeScript
+	@$(BIN)/python -m tools.generate
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --universal --python-version 3.11 --group dev pyproject.toml -o requirements.lock --no-header --quiet

@@ -9,6 +9,7 @@ from quart_trio import QuartTrio
 
 from notifyd.api import admin, notifications, prices, problems, publish, session, tickets, trace, users
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
+from notifyd.api.docs import docs_blueprint
 from notifyd.api.page import page_blueprint
 from notifyd.api.parts import EXTENSION, ApiParts
 from notifyd.api.watches import watches_blueprint
@@ -33,7 +34,7 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
     own.append(watches_blueprint(parts.set_watch))
     if parts.config.operator_listen is None:
         own += [admin.bp, trace.bp]
-    return _app(parts, [*own, *blueprints])
+    return _app(parts, [*own, docs_blueprint(own, streams_too=True), *blueprints])
 
 
 def create_operator_app(parts: ApiParts) -> QuartTrio:

@@ -52,7 +52,7 @@ class Models:
         named = {public_name(name): _tidy(component) for name, component in components.items()}
         if len(named) != len(components):
             raise ValueError(f"two models within {model} have the same name")
-        for each in _walk([schema, *named.values()]):
+        for each in walk([schema, *named.values()]):
             if "$ref" in each:
                 each["$ref"] = self._place + public_name(each["$ref"].removeprefix(self._place))
         return schema, named
@@ -71,11 +71,11 @@ def _tidy(component: dict[str, Any]) -> dict[str, Any]:
     return component
 
 
-def _walk(value: Any) -> Iterator[dict[str, Any]]:
+def walk(value: Any) -> Iterator[dict[str, Any]]:
     """Every object within `value`."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
-            yield from _walk(each)
+            yield from walk(each)

@@ -15,7 +15,6 @@ from quart_schema.openapi import OpenAPIProvider
 from quart_trio import QuartTrio
 
 from notifyd import __version__
-from notifyd.api import streams
 from notifyd.api.describe import Answer, Description, Header, Tag, description_of
 from notifyd.api.models import Models
 from notifyd.api.problems import CONTENT_TYPE, Problem, problem
@@ -110,11 +109,6 @@ def build_document(blueprints: Iterable[Blueprint]) -> dict[str, Any]:
         openapi_provider_class=_Provider,
     )
     return schema.openapi_provider.schema()
-
-
-def served_document(blueprints: Sequence[Blueprint]) -> dict[str, Any]:
-    """The document of the main bind: the routes of `blueprints`, and the streams that pass no blueprint."""
-    return build_document([*blueprints, streams.bp])
 
 
 class _Provider(OpenAPIProvider):
