@@ -121,12 +121,14 @@ class Connections:
     # --- the end of the server --------------------------------------------------------------------------
 
     async def drain(self, seconds: float) -> None:
-        """Close every connection, spread over `seconds`, each told when to come back. New ones may no
+        """Close every connection, spread over at most `seconds`, each told when to come back. A few clients
+        are spread over less: what has to be bounded is how many come back in one second. New ones may no
         longer come in. Returns when the last has ended, at the latest 1 s after its farewell.
 
         Cancellation: the rest stay as they are.
         """
         leaving = list(self._by_id.values())
+        seconds = min(seconds, len(leaving) / RETURNS_PER_S)
         start = trio.current_time()
         for index, connection in enumerate(leaving):
             at = start + seconds * index / len(leaving)
