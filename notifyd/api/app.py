@@ -39,7 +39,8 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
 
 def create_operator_app(parts: ApiParts) -> QuartTrio:
     """The app of the operators' bind: health, metrics and admin calls."""
-    return _app(parts, [admin.bp, trace.bp])
+    own = [admin.bp, trace.bp]
+    return _app(parts, [*own, docs_blueprint(own, streams_too=False)])
 
 
 class _App(QuartTrio):
