@@ -75,7 +75,7 @@ class Config(BaseSettings):
     max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")
     retention_days: float = Field(30, gt=0, description="days that a notification is kept")
     max_rows_per_user: int = Field(10_000, ge=1, description="own notifications kept for one user")
-    drain_seconds: float = Field(10, ge=0, le=300, description="seconds over which a stop spreads closes at most")
+    drain_seconds: float = Field(10, ge=0, le=300, description="seconds over which a stop may spread closes")
     check_interval_seconds: float = Field(60, gt=0, description="seconds between looks at polled sources")
     heartbeat_seconds: float = Field(30, gt=0, description="seconds between pings")
     pong_seconds: float = Field(8, gt=0, description="seconds for an answer once a ping has left")

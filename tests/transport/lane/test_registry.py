@@ -10,7 +10,7 @@ import trio.testing
 
 from notifyd.auth import Identity
 from notifyd.errors import CloseCode
-from notifyd.transport.registry import ConnectionStatistics, _return_ms
+from notifyd.transport.registry import RETURNS_PER_S, ConnectionStatistics, _return_ms
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
