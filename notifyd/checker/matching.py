@@ -145,13 +145,17 @@ class Bench:
         self._courses: dict[tuple[str, int, RuleState | None, str | None], Course] = {}
 
     def concerns(self, watch: Watch, series: Series) -> bool:
+        """Whether the watch looks at this series."""
+        return self.looks_at(watch, series.item_id, series.store_id, series.currency)
+
+    def looks_at(self, watch: Watch, item_id: str, store_id: str, currency: str) -> bool:
         """Whether the watch looks at this item, store and currency."""
         if watch.stores not in self._stores:
             self._stores[watch.stores] = decode_stores(watch.stores)
         stores, rule = self._stores[watch.stores], self._rule(watch)
-        if series.item_id != watch.item_id or (stores is not None and series.store_id not in stores):
+        if item_id != watch.item_id or (stores is not None and store_id not in stores):
             return False
-        return not isinstance(rule, TargetPrice) or rule.currency in (None, series.currency)
+        return not isinstance(rule, TargetPrice) or rule.currency in (None, currency)
 
     def judge(self, watch: Watch, series: Series, state: RuleState | None, outcome: Outcome) -> None:
         """Note in `outcome` what the series does to a watch that it concerns."""

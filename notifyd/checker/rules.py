@@ -52,6 +52,17 @@ class Moment(NamedTuple):
             case "median_30d":
                 return self.median_twice
 
+    def compared_by(self, rule: Rule) -> tuple[str, int | None]:
+        """What a rule compares the price with, and that price: a median's half cent is rounded up."""
+        match rule:
+            case TargetPrice(price_in_cents=target):
+                return "target", target
+            case NewBest(measure=measure):
+                return measure, self.best
+            case PercentDrop(baseline=baseline):
+                twice = self.baseline_twice(baseline)
+                return baseline, None if twice is None else (twice + 1) // 2
+
 
 class RuleState(NamedTuple):
     """A rule that has fired for an item in a store. One that never has, has no state."""

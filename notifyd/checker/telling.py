@@ -22,7 +22,7 @@ from notifyd.store import history
 from notifyd.store.base import NewEntry
 from notifyd.store.history import Compared, ComparedStore, Told
 from notifyd.store.json_rows import records
-from notifyd.store.watch_rules import NewBest, PercentDrop, TargetPrice, decode_store_id, decode_stores
+from notifyd.store.watch_rules import decode_store_id, decode_stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -77,7 +77,7 @@ class Evidence:
     def deal(self, alert: Alert) -> Deal:
         """The deal of an alert whose evidence was read."""
         moment, series, told = alert.moment, alert.series, self._told[alert.moment.price_id]
-        baseline, baseline_price = _baseline(alert)
+        baseline, baseline_price = moment.compared_by(alert.rule)
         return Deal(
             item_name=told.item_name,
             best_price_in_cents=moment.price,
@@ -108,18 +108,6 @@ def _portions(times: dict[int, int]) -> Iterator[str]:
     keys = list(times.items())
     for start in range(0, len(keys), PORTION):
         yield encode_json(keys[start : start + PORTION]).decode()
-
-
-def _baseline(alert: Alert) -> tuple[str, int | None]:
-    """What the price was compared with, and that price: a median's half cent is rounded up."""
-    match alert.rule:
-        case TargetPrice(price_in_cents=target):
-            return "target", target
-        case NewBest(measure=measure):
-            return measure, alert.moment.best
-        case PercentDrop(baseline=baseline):
-            twice = alert.moment.baseline_twice(baseline)
-            return baseline, None if twice is None else (twice + 1) // 2
 
 
 async def by_user(alerts: Iterable[Alert], now_ms: int, pace: Pace) -> dict[str, list[Alert]]:

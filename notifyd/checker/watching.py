@@ -102,13 +102,14 @@ async def already_met(store: Store, items: Sequence[str], spec: WatchSpec) -> li
         keys = encode_json([(item_id,) for item_id in items[start : start + PORTION]]).decode()
         text = await store.read(lambda tx, keys=keys: watches.newest_of_items(tx, keys))  # type: ignore[misc]
         pace.rested()
-        newest = sorted(records(text, Newest), key=_place)
+        newest = sorted(records(text, Newest), key=place)
         find = _new_bests if isinstance(spec.rule, NewBest) else _met
         met += await find(store, newest, spec, pace)
     return met
 
 
-def _place(price: Newest) -> tuple[str, ...]:
+def place(price: Newest) -> tuple[str, ...]:
+    """What prices are listed by: names first."""
     return price.item_name, price.item_id, price.store_name, price.store_id, price.currency
 
 

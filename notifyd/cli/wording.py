@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from notifyd.checker.money import money
 from notifyd.errors import CloseCode, Forbidden, NotifydError, Unauthorized, Unavailable
 from notifyd.messages import (
     ConnectionEstablished,
@@ -22,13 +23,6 @@ from notifyd.messages import (
 
 if TYPE_CHECKING:
     from notifyd.client import Status
-
-#: ISO 4217: currencies whose minor unit is not a hundredth.
-_DECIMALS = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
-    **dict.fromkeys(("RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
 
 
 def line_of(message: Message, zone: tzinfo | None = None) -> str:
@@ -72,15 +66,6 @@ def _which(update: NotificationUpdated) -> str:
 
 def _optional(before: str, text: object) -> str:
     return f"{before}{text}" if isinstance(text, str) and text else ""
-
-
-def money(minor_units: int, currency: str) -> str:
-    """`USD 3.87`; without a currency, hundredths are assumed."""
-    decimals = _DECIMALS.get(currency, 2)
-    if decimals == 0:
-        return f"{currency} {minor_units}".strip()
-    whole, rest = divmod(minor_units, 10**decimals)
-    return f"{currency} {whole}.{rest:0{decimals}d}".strip()
 
 
 def printable(text: str) -> str:

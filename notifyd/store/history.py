@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import and_, bindparam, exists, func, or_, select, tuple_, update
 
 from notifyd.messages import encode_json
 from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together
@@ -246,6 +246,99 @@ _steps = select(
 def steps(tx: Transaction, keys: str) -> bytes:
     """Of each item and store, the StorePrices below all later ones: what a lowest price since then can be."""
     return json_of(tx, _steps, {"keys": keys})
+
+
+class ItemSeries(NamedTuple):
+    """A series with its names; `store_id` is JSON text."""
+
+    series_id: int
+    item_id: str
+    item_name: str
+    store_id: str
+    store_name: str
+    currency: str
+
+
+class SeriesPage(NamedTuple):
+    """A price of a series, to be read page after page."""
+
+    observed_ms: int
+    price: int
+    price_id: int
+    valid_until_ms: int | None
+
+
+_item_series = (
+    select(
+        together(
+            price_series.c.series_id,
+            price_series.c.item_id,
+            items.c.name,
+            price_series.c.store_id,
+            price_series.c.store_name,
+            price_series.c.currency,
+        )
+    )
+    .join_from(price_series, items, items.c.item_id == price_series.c.item_id)
+    .where(price_series.c.item_id == bindparam("item", type_=TEXT))
+)
+_page_of_series = (
+    select(prices.c.observed_ms, prices.c.price_in_cents, prices.c.price_id, prices.c.valid_until_ms)
+    .where(
+        prices.c.series_id == bindparam("series", type_=INT),
+        tuple_(prices.c.observed_ms, prices.c.price_in_cents)
+        > tuple_(bindparam("after_ms", type_=INT), bindparam("after_price", type_=INT)),
+    )
+    .order_by(prices.c.observed_ms, prices.c.price_in_cents)
+    .limit(bindparam("rows", type_=INT))
+    .subquery("page")
+)
+_series_page = select(together(*_page_of_series.c))
+
+
+def item_series(tx: Transaction, item_id: str) -> bytes:
+    """The ItemSeries of an item."""
+    return json_of(tx, _item_series, {"item": item_id})
+
+
+def series_page(tx: Transaction, series_id: int, after: tuple[int, int], rows: int) -> bytes:
+    """At most so many SeriesPages of a series after a time and price, the first in this order."""
+    given = {"series": series_id, "after_ms": after[0], "after_price": after[1], "rows": rows}
+    return json_of(tx, _series_page, given)
+
+
+class SeriesArrival(NamedTuple):
+    """The price of a series that was stored last, newest or not."""
+
+    series_id: int
+    price_id: int
+    observed_ms: int
+    price: int
+
+
+_each_series = rows_of("keys", series_id=INT)
+_last_id = (
+    select(func.max(_own.c.price_id)).where(_own.c.series_id == _each_series.c.series_id).scalar_subquery()
+)
+_arrivals = select(
+    together(_each_series.c.series_id, prices.c.price_id, prices.c.observed_ms, prices.c.price_in_cents)
+).join_from(_each_series, prices, prices.c.price_id == _last_id)
+_checked = (
+    select(price_runs.c.last_price_id)
+    .where(price_runs.c.run_id <= select(meta.c.checker_cursor).scalar_subquery())
+    .order_by(price_runs.c.run_id.desc())
+    .limit(1)
+)
+
+
+def arrivals(tx: Transaction, keys: str) -> bytes:
+    """The SeriesArrival of each series in `keys`, a JSON array of one-item arrays."""
+    return json_of(tx, _arrivals, {"keys": keys})
+
+
+def checked_up_to(tx: Transaction) -> int:
+    """The last price that the checker has dealt with."""
+    return tx.execute(_checked).scalar_one_or_none() or 0
 
 
 class OthersKey(NamedTuple):

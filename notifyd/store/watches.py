@@ -156,6 +156,35 @@ def met_drops(tx: Transaction, keys: str, first: int) -> bytes:
     return json_of(tx, _met_drops, {"keys": keys, "first": first})
 
 
+_linked = select(watch_items.c.item_id).where(
+    watch_items.c.watch_key == bindparam("key", type_=INT),
+    watch_items.c.item_id > bindparam("after", type_=TEXT),
+)
+_states_of_watch = select(
+    together(
+        watch_states.c.watch_key,
+        watch_states.c.series_id,
+        watch_states.c.armed,
+        watch_states.c.told_in_cents,
+        watch_states.c.fired_ms,
+    )
+).where(
+    watch_states.c.watch_key == bindparam("key", type_=INT),
+    watch_states.c.series_id.in_(select(_series.c.series_id)),
+)
+
+
+def linked_items(tx: Transaction, watch_key: int, after: str, limit: int) -> list[str]:
+    """At most `limit` of the items that a watch concerns, by id, after one of them."""
+    query = _linked.order_by(watch_items.c.item_id).limit(limit)
+    return list(tx.execute(query, {"key": watch_key, "after": after}).scalars())
+
+
+def states_of_watch(tx: Transaction, watch_key: int, keys: str) -> bytes:
+    """The WatchStates of a watch in the series `keys`, a JSON array of one-item arrays."""
+    return json_of(tx, _states_of_watch, {"key": watch_key, "keys": keys})
+
+
 # --- states -----------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from notifyd.checker.money import money
 from notifyd.cli.options import Once
-from notifyd.cli.wording import advice, line_of, money, printable, status_line
+from notifyd.cli.wording import advice, line_of, printable, status_line
 from notifyd.client import ServerRefused, Status
 from notifyd.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from notifyd.messages import decode_server_message, encode_json
