@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from notifyd.api import admin, notifications, prices, problems, publish, session, tickets, trace, users
+from notifyd.api import admin, items, notifications, prices, problems, publish, session, tickets, trace, users
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
 from notifyd.api.docs import docs_blueprint
 from notifyd.api.page import page_blueprint
@@ -30,7 +30,7 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
 
     Operators' calls are on it only when they have no bind of their own (`operator_listen`).
     """
-    own = [publish.bp, notifications.bp, tickets.bp, session.bp, prices.bp, users.bp, page_blueprint()]
+    own = [publish.bp, notifications.bp, tickets.bp, session.bp, prices.bp, items.bp, users.bp, page_blueprint()]
     own.append(watches_blueprint(parts.set_watch))
     if parts.config.operator_listen is None:
         own += [admin.bp, trace.bp]

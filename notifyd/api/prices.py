@@ -1,4 +1,4 @@
-"""`POST /v1/prices`, and what may be read of items and their prices."""
+"""`POST /v1/prices`: a batch of prices, of which the good rows go in."""
 
 from __future__ import annotations
 
@@ -10,30 +10,26 @@ from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from notifyd.api import guard
-from notifyd.api.bodies import MAX_BATCH_BODY, answer, decode, read_body, read_query
-from notifyd.api.describe import PUBLISHER, USER_OR_PUBLISHER, WRITES, Answer, describe
-from notifyd.api.fields import Count, Moment
+from notifyd.api.bodies import MAX_BATCH_BODY, answer, decode, read_body
+from notifyd.api.describe import PUBLISHER, WRITES, Answer, describe
+from notifyd.api.fields import Count
 from notifyd.api.parts import parts
 from notifyd.api.price_rows import PriceRow, Reader
 from notifyd.clock import Pace
-from notifyd.errors import NotFound
-from notifyd.messages import Cents, encode_json, iso
+from notifyd.messages import encode_json
 from notifyd.store import prices
 from notifyd.store.folding import prefixes, words
 from notifyd.store.prices import Batch, Stored
-from notifyd.store.watch_rules import Currency, StoreId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from notifyd.store.base import Store, Transaction
+    from notifyd.store.base import Store
 
 bp = Blueprint("prices", __name__)
 
 MAX_ROWS = 10_000
-MAX_ITEMS = 50
-MAX_PRICES = 1000
 
 
 class _Prices(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,118 +150,3 @@ def _json(rows: Sequence[Any]) -> str:
 
 def _accepted(content: bytes) -> Response:
     return answer(msgspec.Raw(content), 202)
-
-
-class _ItemsQuery(Struct, frozen=True):
-    search: Annotated[str, Meta(max_length=200, description="Words of the name")] = ""
-    limit: Annotated[int, Meta(ge=1, le=MAX_ITEMS, description="At most so many")] = MAX_ITEMS
-
-
-class Item(Struct, frozen=True):
-    """What can be watched."""
-
-    item_id: str
-    item_name: str
-
-
-class Items(Struct, frozen=True):
-    """Items by name."""
-
-    items: list[Item]
-
-
-@bp.get("/v1/items")
-@describe(
-    "Prices",
-    who=USER_OR_PUBLISHER,
-    query=_ItemsQuery,
-    answers={
-        200: Answer(
-            "Items by name", Items, {"items": [{"item_id": "oj-64", "item_name": "Orange juice 64 oz"}]}
-        )
-    },
-)
-async def list_items() -> Response:
-    """Items that have prices, by name; with `search`, those whose name contains it, whatever the case."""
-    guard.user_or_publisher()
-    query = read_query(_ItemsQuery)
-    found = await parts().store.read(lambda tx: prices.find_items(tx, query.search, query.limit))
-    return answer({"items": [{"item_id": item_id, "item_name": name} for item_id, name in found]})
-
-
-class _PricesQuery(Struct, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=MAX_PRICES, description="At most so many")] = 100
-
-
-class Price(Struct, frozen=True):
-    """A stored price."""
-
-    store_id: StoreId
-    store_name: str
-    currency: Currency
-    price_in_cents: Cents
-    observed_at: Moment
-    valid_until: Moment | None
-    url: str | None
-    image_url: str | None
-
-
-class History(Struct, frozen=True):
-    """An item's prices, newest first."""
-
-    item_id: str
-    item_name: str
-    prices: list[Price]
-
-
-_HISTORY = {
-    "item_id": "oj-64",
-    "item_name": "Orange juice 64 oz",
-    "prices": [
-        {
-            "store_id": 12,
-            "store_name": "Corner shop",
-            "currency": "USD",
-            "price_in_cents": 279,
-            "observed_at": "2026-01-31T12:00:00.000Z",
-            "valid_until": None,
-            "url": None,
-            "image_url": None,
-        }
-    ],
-}
-
-
-@bp.get("/v1/items/<path:item_id>/prices")
-@describe(
-    "Prices",
-    who=USER_OR_PUBLISHER,
-    path={"item_id": "The item; a slash in it may stand as it is"},
-    query=_PricesQuery,
-    answers={200: Answer("The item's prices", History, _HISTORY)},
-)
-async def list_prices(item_id: str) -> Response:
-    """An item's newest prices in every store, newest first."""
-    guard.user_or_publisher()
-    limit = read_query(_PricesQuery).limit
-
-    def read(tx: Transaction) -> tuple[str | None, Sequence[Any]]:
-        return prices.item_name(tx, item_id), prices.item_prices(tx, item_id, limit)
-
-    name, found = await parts().store.read(read)
-    if name is None:
-        raise NotFound("No price of this item was ever stored")
-    return answer({"item_id": item_id, "item_name": name, "prices": [_told(price) for price in found]})
-
-
-def _told(price: Any) -> dict[str, Any]:
-    return {
-        "store_id": msgspec.Raw(price.store_id.encode()),
-        "store_name": price.store_name,
-        "currency": price.currency,
-        "price_in_cents": price.price_in_cents,
-        "observed_at": iso(price.observed_ms),
-        "valid_until": None if price.valid_until_ms is None else iso(price.valid_until_ms),
-        "url": price.url,
-        "image_url": price.image_url,
-    }

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 
 from notifyd.store import item_words
-from notifyd.store.folding import fold
 from notifyd.store.json_rows import INT, TEXT, rows_of
 from notifyd.store.schema import items, price_batches, price_log, price_runs, price_series, prices
 
@@ -256,39 +255,9 @@ def _keep_answer(tx: Transaction, batch: Batch, answer: bytes) -> None:
 # --- what callers may read --------------------------------------------------------------------------
 
 
-def find_items(tx: Transaction, search: str, limit: int) -> Sequence[Any]:
-    """Items (`item_id`, `name`) whose folded name contains the folded `search`, by name."""
-    return tx.execute(
-        select(items.c.item_id, items.c.name)
-        .where(items.c.folded_name.contains(fold(search), autoescape=True))
-        .order_by(items.c.folded_name, items.c.item_id)
-        .limit(limit)
-    ).fetchall()
-
-
 def item_name(tx: Transaction, item_id: str) -> str | None:
     """The item's name; None when no price of it was ever stored."""
     return tx.execute(select(items.c.name).where(items.c.item_id == item_id)).scalar_one_or_none()
-
-
-def item_prices(tx: Transaction, item_id: str, limit: int) -> Sequence[Any]:
-    """The newest prices of an item with their stores, newest first."""
-    return tx.execute(
-        select(
-            price_series.c.store_id,
-            price_series.c.store_name,
-            price_series.c.currency,
-            prices.c.price_in_cents,
-            prices.c.observed_ms,
-            prices.c.valid_until_ms,
-            prices.c.url,
-            prices.c.image_url,
-        )
-        .join(prices, prices.c.series_id == price_series.c.series_id)
-        .where(price_series.c.item_id == item_id)
-        .order_by(prices.c.observed_ms.desc(), prices.c.price_id.desc())
-        .limit(limit)
-    ).fetchall()
 
 
 def last_price_id(tx: Transaction, *, lock: bool = False) -> int:

@@ -137,7 +137,7 @@ async def test_operators_have_a_bind_of_their_own(api: Api) -> None:
     config = Config.model_validate({"operator_listen": "127.0.0.1:9000"})
     main = api.with_parts(config=config)
     for method, path in [*OPERATOR_ROUTES, ("GET", "/livez"), ("GET", "/readyz")]:
-        assert (await main.call(method, path, as_="adm")).status == 404
+        assert (await main.call(method, path, as_="adm")).status in (404, 405)
     theirs = main.operator_api()
     for path in ("/metrics", "/livez", "/readyz"):
         assert (await theirs.call("GET", path)).status == 200

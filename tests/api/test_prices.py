@@ -201,36 +201,6 @@ async def test_ten_thousand_rows_go_in_at_once(api: Api) -> None:
     assert (await post(api, *rows)).json["added"] == 10_000
 
 
-async def test_items_are_found_by_part_of_their_name(api: Api) -> None:
-    names = {"1": "Crème Brûlée", "2": "100% juice", "3": "1000 juices", "4": "Apple_pie"}
-    await post(api, *(price(item_id=item_id, item_name=name) for item_id, name in names.items()))
-    token = api.token()
-
-    async def found(query: str) -> list[str]:
-        answer = await api.call("GET", f"/v1/items{query}", as_=token)
-        return [each["item_id"] for each in answer.json["items"]]
-
-    assert await found("") == ["2", "3", "4", "1"]
-    assert await found("?search=BRULEE") == ["1"]
-    assert await found("?search=br%C3%BBl") == ["1"]
-    assert await found("?search=0%25") == ["2"]
-    assert await found("?search=e_p") == ["4"]
-    assert await found("?search=juice&limit=1") == ["2"]
-    assert (await api.call("GET", "/v1/items", as_="pub")).status == 200
-    assert (await api.call("GET", "/v1/items")).status == 401
-    assert (await api.call("GET", "/v1/items?limit=51", as_=token)).status == 422
-
-
-async def test_an_items_prices_are_limited_and_an_unknown_item_is_not_found(api: Api) -> None:
-    rows = [price(item_id="a/b", price_in_cents=n, observed_at=iso(NOW_MS - n)) for n in range(3)]
-    await post(api, *rows)
-    told = await history_of(api, "a/b", "?limit=2")
-    assert [each["price_in_cents"] for each in told["prices"]] == [0, 1]
-    answer = await api.call("GET", "/v1/items/none/prices", as_="pub")
-    assert (answer.status, answer.problem["type"]) == (404, "not-found")
-    assert (await api.call("GET", "/v1/items/a/prices")).status == 401
-
-
 def test_a_reader_says_each_row_and_name_once() -> None:
     reader = Reader(5)
     assert (reader.prices(), reader.items(), reader.stores()) == ([], [], [])

@@ -36,7 +36,8 @@ def facts(*connections: Kept, marks: tuple[Mark, ...] = (), **changes: Any) -> F
 
 def kept(**changes: Any) -> Kept:
     known: dict[str, Any] = {"connection_id": "c", "transport": "sse", "connected_ms": 500, "start_seq": 5}
-    return Kept(**(dict.fromkeys(Kept._fields) | known | changes))
+    values: dict[str, Any] = dict.fromkeys(Kept._fields)
+    return Kept(**(values | known | changes))
 
 
 def way(found: Trace) -> Way:

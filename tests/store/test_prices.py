@@ -13,7 +13,6 @@ from notifyd.store.prices import (
     NewPrice,
     StoreName,
     add_batch,
-    find_items,
     fresh_names,
     item_name,
     last_answer,
@@ -127,12 +126,3 @@ def test_only_new_and_changed_names_are_fresh(tables: Tables) -> None:
 )
 def test_folding(name: str, folded: str) -> None:
     assert fold(name) == folded
-
-
-def test_searching_takes_percent_and_underscore_as_they_are(tables: Tables) -> None:
-    for number, name in enumerate(["50% off", "500 off", "a_b", "ab"]):
-        tables.write(add_batch, batch(price(item_id=str(number)), number=number, name=name))
-    found = tables.read(find_items, "50%", 9)
-    assert [tuple(row) for row in found] == [("0", "50% off")]
-    assert [row.item_id for row in tables.read(find_items, "A_B", 9)] == ["2"]
-    assert [row.item_id for row in tables.read(find_items, "", 3)] == ["0", "1", "2"]
