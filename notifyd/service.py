@@ -141,6 +141,7 @@ class Service:
         async with open_subscription(
             self.broker, user_id, position=start.position, read_page=self.inbox.page
         ) as subscription:
+            subscription.recovered, subscription.reason = start.recovered, start.reason
             yield subscription
 
 
@@ -286,6 +287,8 @@ def _api_parts(service: Service, jobs: Jobs, checker: Checker, clock: Callable[[
         readiness=readiness,
         on_prices=checker.wake,
         set_watch=checker.set_watch,
+        explain_watch=checker.explain_watch,
+        backtest=checker.backtest,
         erase_user=service.erase_user,
     )
 

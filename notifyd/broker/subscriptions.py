@@ -17,6 +17,7 @@ from notifyd.messages import Message, decode_server_message
 
 if TYPE_CHECKING:
     from notifyd.broker.memory import Broker
+    from notifyd.messages import RecoveryReason
     from notifyd.store.base import LogPage
 
 CAPACITY = 64
@@ -27,6 +28,9 @@ ReadPage = Callable[[str, int], Awaitable["LogPage"]]
 class Subscription(trio.abc.ReceiveChannel[Message]):
     """The messages of one user and of everyone, in order, each once. One task may receive.
 
+    `recovered` is False, for `reason`, when the place asked for could not be continued from and the
+    subscription starts at the head instead.
+
     Cancellation: a cancelled `receive` has taken nothing.
     """
 
@@ -34,6 +38,8 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
         self, broker: Broker, user_id: str, position: int, read_page: ReadPage, capacity: int
     ) -> None:
         self.user_id = user_id
+        self.recovered = True
+        self.reason: RecoveryReason | None = None
         self._broker = broker
         self._position = position
         self._read_page = read_page

@@ -174,6 +174,13 @@ async def test_a_program_listens_in_process(service: Service) -> None:
         assert message.data == messages.JobCompleted(message.data.notification_id, "j1", "import", "done")
 
 
+async def test_a_program_is_told_when_it_cannot_go_on(service: Service) -> None:
+    async with service.subscribe("ann", since="other-7") as channel:
+        assert (channel.recovered, channel.reason) == (False, "other-epoch")
+    async with service.subscribe("ann", since=f"{service.inbox.epoch}-0") as channel:
+        assert (channel.recovered, channel.reason) == (True, None)
+
+
 @pytest.mark.parametrize(
     ("cursor", "reason"),
     [("nonsense", "malformed"), ("other-0", "other-epoch"), ("{epoch}-999", "future"), ("", "no-cursor")],
