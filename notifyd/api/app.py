@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 from notifyd.api import admin, items, notifications, prices, problems, publish, session, tickets, trace, users
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
 from notifyd.api.docs import docs_blueprint
+from notifyd.api.insight import insight_blueprint
 from notifyd.api.page import page_blueprint
 from notifyd.api.parts import EXTENSION, ApiParts
 from notifyd.api.watches import watches_blueprint
@@ -30,8 +31,17 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
 
     Operators' calls are on it only when they have no bind of their own (`operator_listen`).
     """
-    own = [publish.bp, notifications.bp, tickets.bp, session.bp, prices.bp, items.bp, users.bp, page_blueprint()]
-    own.append(watches_blueprint(parts.set_watch))
+    own = [
+        publish.bp,
+        notifications.bp,
+        tickets.bp,
+        session.bp,
+        prices.bp,
+        items.bp,
+        users.bp,
+        page_blueprint(),
+    ]
+    own += [watches_blueprint(parts.set_watch), insight_blueprint(parts.explain_watch, parts.backtest)]
     if parts.config.operator_listen is None:
         own += [admin.bp, trace.bp]
     return _app(parts, [*own, docs_blueprint(own, streams_too=True), *blueprints])

@@ -12,6 +12,7 @@ from notifyd.api.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from notifyd.api.insight import Backtest, Explain
     from notifyd.api.watches import SetWatch
     from notifyd.auth import Identity
     from notifyd.config import Config
@@ -26,7 +27,7 @@ EXTENSION = "notifyd"
 class ApiParts:
     """Everything an HTTP request can reach; the callbacks belong to parts the API may not import.
 
-    None of the callbacks but `set_watch` and `erase_user` waits: they look at or change what is in memory.
+    Only callbacks that return an Awaitable wait; the others look at or change what is in memory.
     """
 
     config: Config
@@ -41,6 +42,8 @@ class ApiParts:
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored
     set_watch: SetWatch  # the checker's: sets a watch and says what meets it already
+    explain_watch: Explain  # the checker's: why a watch did or did not fire
+    backtest: Backtest  # the checker's: what a watch would have told
     erase_user: Callable[[str], Awaitable[None]]  # everything of a user, everywhere
     metrics: Metrics = field(default_factory=Metrics)
 

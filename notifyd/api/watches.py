@@ -84,7 +84,7 @@ class WatchSet(Watch, frozen=True, kw_only=True):
 
 
 #: A watch is for one item, or for a search.
-_FOR_WHAT = {
+FOR_WHAT = {
     "oneOf": [
         {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
         {"required": ["search"], "properties": {"search": {"type": "string"}}},
@@ -150,7 +150,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         user_id = guard.subject(read_query(_Query).user_id)
         found = await parts().store.read(lambda tx: watches.find_watch(tx, user_id, watch_id))
         if found is None:
-            raise _unknown(watch_id)
+            raise unknown_watch(watch_id)
         return answer(_told(found))
 
     @bp.put("/v1/watches/<watch_id>")
@@ -159,7 +159,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         who=USER_OR_PUBLISHER,
         path=_PATH,
         query=_Query,
-        body=Annotated[WatchSpec, Meta(extra_json_schema=_FOR_WHAT)],
+        body=Annotated[WatchSpec, Meta(extra_json_schema=FOR_WHAT)],
         examples={"A target price": _TARGET, "A drop in two stores": _DROP, "New best price": _BEST},
         answers={200: Answer("Changed", WatchSet, _SET), 201: Answer("New", WatchSet, _SET)},
         errors=WRITES,
@@ -171,7 +171,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         """
         user_id = guard.subject(read_query(_Query).user_id)
         _check_id(watch_id)
-        spec = _decode(await read_body(limit=MAX_BODY))
+        spec = decode_spec(await read_body(limit=MAX_BODY))
         watch, created, met_by = await set_watch(user_id, watch_id, spec)
         told = _told(watch) | {
             "already_met": bool(met_by),
@@ -193,13 +193,14 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         """Stop watching."""
         user_id = guard.subject(read_query(_Query).user_id)
         if not await parts().store.write(lambda tx: watches.delete_watch(tx, user_id, watch_id)):
-            raise _unknown(watch_id)
+            raise unknown_watch(watch_id)
         return no_content()
 
     return bp
 
 
-def _unknown(watch_id: str) -> NotFound:
+def unknown_watch(watch_id: str) -> NotFound:
+    """The user has no watch of this name."""
     return NotFound(f"This user has no watch {watch_id[:128]!r}")
 
 
@@ -212,7 +213,8 @@ def _check_id(watch_id: str) -> None:
         raise Unprocessable("watch_id: only printable characters")
 
 
-def _decode(body: bytes) -> WatchSpec:
+def decode_spec(body: bytes) -> WatchSpec:
+    """The watch in a body. Raises BadRequest, Unprocessable with the `path` of what is not acceptable."""
     try:
         return decode_watch(body)
     except msgspec.ValidationError as fault:

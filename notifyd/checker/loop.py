@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Never
 import structlog
 import trio
 
+from notifyd.checker.asking import explain_watch
+from notifyd.checker.backtest import DEADLINE_S, backtest
 from notifyd.checker.deciding import decide
 from notifyd.checker.ending import Endings
 from notifyd.checker.telling import notifications
 from notifyd.checker.watching import set_watch
 from notifyd.clock import Pace
+from notifyd.errors import Unavailable
 from notifyd.messages import encode_json
 from notifyd.store import endings, history, watches
 from notifyd.store.watches import StateRow
@@ -19,6 +22,8 @@ from notifyd.store.watches import StateRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from notifyd.checker.asking import WatchExplained
+    from notifyd.checker.backtest import Tested
     from notifyd.checker.matching import Outcome
     from notifyd.checker.telling import Telling
     from notifyd.checker.watching import WatchSet
@@ -45,6 +50,7 @@ class Checker:
         self._clock = clock
         self._interval_s = interval_s
         self._woken = trio.Event()
+        self._testing = trio.Lock()
         self.endings = Endings(store, inbox, clock)
 
     def wake(self) -> None:
@@ -84,6 +90,20 @@ class Checker:
     async def set_watch(self, user_id: str, watch_id: str, spec: WatchSpec) -> WatchSet:
         """Set a watch and say what already meets it; see `watching.set_watch`."""
         return await set_watch(self._store, user_id, watch_id, spec)
+
+    async def explain_watch(self, user_id: str, watch_id: str, after: str) -> WatchExplained | None:
+        """Say why a watch did or did not fire last; see `asking.explain_watch`."""
+        return await explain_watch(self._store, user_id, watch_id, after)
+
+    async def backtest(self, spec: WatchSpec, after: str, limit: int) -> Tested:
+        """Say what a watch would have told; one at a time, for they are long. Raises Unavailable."""
+        with trio.move_on_after(DEADLINE_S):
+            await self._testing.acquire()
+            try:
+                return await backtest(self._store, spec, after=after, limit=limit)
+            finally:
+                self._testing.release()
+        raise Unavailable("Other backtests are running just now")
 
 
 class _Commit:
