@@ -62,21 +62,26 @@ class Broker:
         self._delivered = self._replayed = 0
         self._timed: deque[tuple[int, float]] = deque(maxlen=MAX_TIMED)
         self._all: dict[Listener, None] = {}
+        self._hidden: set[Listener] = set()
         self._by_user: dict[str, tuple[Listener, ...]] = {}
         self._wake, self._woken = trio.open_memory_channel[None](1)
 
-    def attach(self, listener: Listener) -> None:
+    def attach(self, listener: Listener, *, hidden: bool = False) -> None:
         """From now on `listener` is visited. It has everything up to the window's head.
 
-        No checkpoint may lie between its last look and this call.
+        No checkpoint may lie between its last look and this call. Only the server's own listeners, of users
+        who are nobody, are `hidden`: they are not counted.
         """
         self._all[listener] = None
+        if hidden:
+            self._hidden.add(listener)
         self._by_user[listener.user_id] = (*self._by_user.get(listener.user_id, ()), listener)
 
     def detach(self, listener: Listener) -> None:
         """Forget `listener`; harmless when it is not attached."""
         if self._all.pop(listener, listener) is listener:
             return
+        self._hidden.discard(listener)
         left = tuple(other for other in self._by_user[listener.user_id] if other is not listener)
         if left:
             self._by_user[listener.user_id] = left
@@ -86,7 +91,7 @@ class Broker:
     def live(self, user_ids: Iterable[str] | None) -> int:
         """How many listeners these users have now; all of them for None."""
         if user_ids is None:
-            return len(self._all)
+            return len(self._all) - len(self._hidden)
         return sum(len(self._by_user.get(user_id, ())) for user_id in user_ids)
 
     def publish(self, entries: Iterable[Entry], withdrawn: frozenset[str] = frozenset()) -> None:
@@ -150,8 +155,8 @@ class Broker:
 
     def statistics(self) -> BrokerStatistics:
         return BrokerStatistics(
-            listeners=len(self._all),
-            users=len(self._by_user),
+            listeners=self.live(None),
+            users=len(self._by_user) - len({listener.user_id for listener in self._hidden}),
             window_floor=self.window.floor,
             window_head=self.window.head,
             window_entries=len(self.window),

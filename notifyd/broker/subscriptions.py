@@ -46,6 +46,10 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
         self._blocked = True  # nothing has been offered yet
         self._send, self._receive = trio.open_memory_channel[Slot | None](capacity)
 
+    def begin(self) -> None:
+        """Take what is there already, so that the dispatcher's visits alone bring what comes after."""
+        self._offer()
+
     def visit(self) -> None:
         """Put what the window holds after the position into the channel, as far as there is room."""
         if not self._blocked:
@@ -118,11 +122,20 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
 
 @asynccontextmanager
 async def open_subscription(
-    broker: Broker, user_id: str, *, position: int, read_page: ReadPage, capacity: int = CAPACITY
+    broker: Broker,
+    user_id: str,
+    *,
+    position: int,
+    read_page: ReadPage,
+    capacity: int = CAPACITY,
+    hidden: bool = False,
 ) -> AsyncIterator[Subscription]:
-    """Listen as `user_id` from `position` on; `capacity` messages wait in memory, the rest in the log."""
+    """Listen as `user_id` from `position` on; `capacity` messages wait in memory, the rest in the log.
+
+    A `hidden` one is not counted among the live listeners.
+    """
     subscription = Subscription(broker, user_id, position, read_page, capacity)
-    broker.attach(subscription)
+    broker.attach(subscription, hidden=hidden)
     try:
         yield subscription
     finally:

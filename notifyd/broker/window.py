@@ -173,6 +173,13 @@ class Window:
         self._expiries = [expiry for expiry in self._expiries if not expiry[2].gone]
         heapq.heapify(self._expiries)
 
+    def forget(self, user_id: str) -> None:
+        """Let go of all own entries of a user who never resumes, so that no floor is needed."""
+        track = self._users.get(user_id)
+        for slot in list(track.slots) if track is not None else ():
+            self._slots.remove(slot)
+            self._forget(slot)
+
     def news(self, position: int) -> News:
         """Whom entries after `position` concern; everyone, when it is not known."""
         everyone = len(self._everyone.after(position))

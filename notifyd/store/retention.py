@@ -107,3 +107,8 @@ def forget_answers(tx: Transaction) -> int:
 def forget_singles(tx: Transaction) -> int:
     """Delete users' states of announcements that are gone."""
     return tx.execute(_FORGET_SINGLES).rowcount
+
+
+def drop_without_floor(tx: Transaction, user_id: str, up_to: int) -> int:
+    """Delete all own entries of a user up to a seq and raise no floor: only for one who never resumes."""
+    return tx.execute(_DROP_OWN, {"user": user_id, "up_to": up_to}).rowcount
