@@ -80,6 +80,9 @@ class Config(BaseSettings):
     heartbeat_seconds: float = Field(30, gt=0, description="seconds between pings")
     pong_seconds: float = Field(8, gt=0, description="seconds for an answer once a ping has left")
 
+    canary_seconds: float = Field(
+        15, ge=0, description="seconds between notifications that the server sends itself as a check; 0: none"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

@@ -38,6 +38,8 @@ from notifyd.transport.heartbeat import Wheel
 from notifyd.transport.hypercorn import open_http
 from notifyd.transport.sse import serve_sse
 from notifyd.transport.websocket import serve_websocket
+from notifyd.vitals.checks import Checks
+from notifyd.vitals.families import ServerCollector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -166,7 +168,10 @@ async def open_service(
         service = Service(config, store, inbox, broker, keys_from_config(config))
         wheel = Wheel(clock, config)
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
-        parts = _api_parts(service, jobs, checker, clock)
+        checks = Checks(inbox, broker, config.canary_seconds)
+        parts = _api_parts(service, jobs, checker, checks, clock)
+        parts.metrics.add(ServerCollector(service.connections, service.doors, broker, inbox, jobs, checks))
+        checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
         jobs.start("heartbeat", wheel.run)
         jobs.start("checker", checker.run)
@@ -227,7 +232,10 @@ async def _open_front(
             config=config,
         )
         main = Door(
-            websocket=partial(serve_websocket, lane=lane), sse=partial(serve_sse, lane=lane), http=http.serve
+            websocket=partial(serve_websocket, lane=lane),
+            sse=partial(serve_sse, lane=lane),
+            http=http.serve,
+            on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:
@@ -258,11 +266,13 @@ async def _drain(service: Service) -> None:
                 nursery.start_soon(door.drained)
 
 
-def _api_parts(service: Service, jobs: Jobs, checker: Checker, clock: Callable[[], int]) -> ApiParts:
+def _api_parts(
+    service: Service, jobs: Jobs, checker: Checker, checks: Checks, clock: Callable[[], int]
+) -> ApiParts:
     """What the HTTP routes may reach; the callbacks belong to parts that they do not import."""
 
     def readiness() -> Sequence[str]:
-        down = [f"job {name} is down" for name in jobs.down()]
+        down = [*(f"job {name} is down" for name in jobs.down()), *checks.reasons()]
         return [*down, "stopping"] if service.stopping else down
 
     def statistics() -> dict[str, Any]:
@@ -272,6 +282,7 @@ def _api_parts(service: Service, jobs: Jobs, checker: Checker, clock: Callable[[
             "inbox": asdict(service.inbox.statistics()),
             "doors": [asdict(door.statistics()) for door in service.doors],
             "jobs": {job.name: asdict(job) for job in jobs.statistics()},
+            **checks.statistics(),
         }
 
     return ApiParts(

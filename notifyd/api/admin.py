@@ -65,7 +65,7 @@ async def read_metrics() -> Response:
     """
     if parts().config.operator_listen is None:
         guard.operator()
-    text = parts().metrics.render(parts().statistics())
+    text = parts().metrics.render()
     return Response(text, headers={"Cache-Control": "no-store"}, content_type=CONTENT_TYPE)
 
 

@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
+
+    from prometheus_client import Metric
 
 #: Prometheus text exposition format, version 0.0.4.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
-_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class Metrics:
-    """Counters of the HTTP API, and the server's statistics as gauges."""
+    """The HTTP API's own counts, the process's, and what other parts of the server `add`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "notifyd_http_requests",
-            "HTTP requests answered",
-            ("method", "route", "status"),
-            registry=self.registry,
-        )
+        self._requests = _Requests()
+        self.registry.register(self._requests)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def add(self, collector: Collector) -> None:
+        """Show what `collector` gives, too."""
+        self.registry.register(collector)
 
     def answered(self, method: str, route: str, status: int) -> None:
         """Count one answer; `route` is the pattern, so that nothing a client invents makes a new series."""
-        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._requests.counts[method if method in _METHODS else "other", route, str(status)] += 1
 
-    def render(self, statistics: Mapping[str, Any]) -> bytes:
+    def render(self) -> bytes:
         """Everything in Prometheus' text format."""
-        gauges = CollectorRegistry()
-        gauges.register(_Gauges(statistics))
-        return generate_latest(self.registry) + generate_latest(gauges)
+        return generate_latest(self.registry)
 
 
-class _Gauges(Collector):
-    def __init__(self, statistics: Mapping[str, Any]) -> None:
-        self._statistics = statistics
+class _Requests(Collector):
+    """Counted without a lock, since only the event loop does."""
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        for name, value in _numbers("notifyd", self._statistics):
-            yield GaugeMetricFamily(name, "See /v1/stats", value=value)
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str, str]] = Counter()
 
-
-def _numbers(prefix: str, statistics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for key, value in statistics.items():
-        name = f"{prefix}_{_NOT_IN_NAMES.sub('_', key)}"
-        if isinstance(value, list):
-            value = {str(index): each for index, each in enumerate(value)}
-        if isinstance(value, dict):
-            yield from _numbers(name, value)
-        elif isinstance(value, bool | int | float):
-            yield name, float(value)
+    def collect(self) -> Iterable[Metric]:
+        labels = ("method", "route", "status")
+        family = CounterMetricFamily("notifyd_http_requests", "HTTP requests answered.", labels=labels)
+        for values, count in self.counts.items():
+            family.add_metric(values, count)
+        yield family

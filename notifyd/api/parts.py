@@ -38,7 +38,7 @@ class ApiParts:
     live_connections: Callable[[Sequence[str] | None], int]  # of these users together; None: of everyone
     close_user: Callable[[str], int]  # closes a user's live connections and says how many
     refresh: Callable[[str, Identity], bool]  # connection_id, fresh identity; False: the user has none such
-    statistics: Callable[[], Mapping[str, Any]]  # JSON for /v1/stats; its numbers become gauges of /metrics
+    statistics: Callable[[], Mapping[str, Any]]  # JSON for /v1/stats
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored
     set_watch: SetWatch  # the checker's: sets a watch and says what meets it already

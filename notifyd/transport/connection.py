@@ -69,6 +69,7 @@ class Connection(Feed):
         "marks",
         "probe",
         "session",
+        "was_refused",
     )
 
     transport: ClassVar[str]
@@ -80,6 +81,7 @@ class Connection(Feed):
         self.due = math.inf
         self.probe: Probe | None = None
         self.close_code: int | None = None  # once we have closed, or the client has
+        self.was_refused = False  # by an HTTP answer instead of a stream
         self.marks = 0  # that wait for the database
         self.greeting = b""  # what must stand before anything else
         number = lane.connections.add(self)
@@ -132,7 +134,9 @@ class Connection(Feed):
         Raises StoreError when the log cannot be asked; nothing was sent then.
         """
         broker = self.lane.broker
-        start = await self.lane.inbox.resume(self.user_id, cursor, window_floor=broker.window.floor_of(self.user_id))
+        start = await self.lane.inbox.resume(
+            self.user_id, cursor, window_floor=broker.window.floor_of(self.user_id)
+        )
         if self.closing or self.outbox.gone:
             return
         self.position = start.position
@@ -150,6 +154,10 @@ class Connection(Feed):
         self.greeting = b""
         self.go_live()
 
+    def note_refusal(self, ip: str, status: int, reason: str) -> None:
+        """Count that this client is turned away, and tell the log unless that was just told."""
+        self.lane.connections.tally.refusals.note(self.lane.wheel, self.transport, ip, status, reason)
+
     # --- our own messages and the end -------------------------------------------------------------------
 
     def say(self, data: Struct) -> None:
@@ -164,7 +172,6 @@ class Connection(Feed):
         self.close_code = int(code)
         words = b"".join(self.own(data) for data in last_words)
         self.finish(words + self.farewell(code))
-        log.debug("connection.close", connection=self.id, user=self.user_id, code=int(code))
 
     def depart(self, after_ms: int) -> None:
         """The server drains: come back after `after_ms`."""
@@ -172,6 +179,7 @@ class Connection(Feed):
 
     def refuse(self, answer: bytes) -> None:
         """Send an HTTP answer instead of a stream."""
+        self.was_refused = True
         self.greeting = b""
         self.finish(answer)
 
@@ -208,6 +216,7 @@ class Connection(Feed):
         self.closing = self.busy = True
         self.lane.broker.detach(self)
         self.lane.connections.remove(self)
+        self.lane.connections.tally.ended(self)
         if self._pump_scope is not None:
             self._pump_scope.cancel()
         self._hang_up()

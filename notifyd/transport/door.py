@@ -68,6 +68,7 @@ class Door:
     `websocket` and `sse` get a non-blocking socket, the head and the bytes read after it; they return when
     the connection has ended and close the socket; with None there are no streams here. `http` serves the
     one request of a DoorStream.
+    `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Door:
         websocket: FastLane | None,
         sse: FastLane | None,
         http: HttpTurn,
+        on_refused: Callable[[str, int, str], None] = lambda ip, status, reason: None,
         limit: Callable[[], int] = connection_limit,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
         self._http = http
+        self._on_refused = on_refused
         self._limit = limit
         self._accepting = trio.CancelScope()
         self._draining = False
@@ -183,6 +186,7 @@ class Door:
             self._refusing += 1
             connections.start_soon(self._turn_away, sock, peer)
         else:
+            self._on_refused(peer, NoRoom.status, NoRoom.slug)
             sock.close()
 
     async def _turn_away(self, sock: socket.socket, peer: str) -> None:
@@ -279,6 +283,7 @@ class Door:
         raise RequestTimeout
 
     async def _refuse(self, wire: Wire, error: HttpError) -> None:
+        self._on_refused(wire.peer, error.status, error.slug)
         with contextlib.suppress(trio.BrokenResourceError):
             await wire.send_all(refusal(error))
         await wire.finish()

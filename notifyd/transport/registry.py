@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from notifyd.transport.journal import Journal
+from notifyd.transport.tally import Tally
 
 if TYPE_CHECKING:
     from notifyd.auth import Identity
@@ -45,6 +46,7 @@ class Connections:
     def __init__(self, limit_per_user: int) -> None:
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.journal = Journal()
+        self.tally = Tally()
         self._limit = limit_per_user
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
@@ -117,6 +119,13 @@ class Connections:
             catching_up=sum(connection.busy and connection.position >= 0 for connection in every),
             queued_bytes=sum(connection.outbox.queued for connection in every),
         )
+
+    def sent_bytes(self) -> dict[str, int]:
+        """Bytes given to the kernel since the start, by transport."""
+        sent = Counter(self.tally.sent_bytes)
+        for connection in self._by_id.values():
+            sent[connection.transport] += connection.outbox.accepted
+        return dict(sent)
 
     # --- the end of the server --------------------------------------------------------------------------
 

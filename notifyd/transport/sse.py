@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import structlog
 import trio
 
 from notifyd.auth import origin_allowed, request_facts
@@ -33,8 +32,6 @@ MAX_IGNORED_BYTES: Final = 64 * 1024
 
 _COMMENT: Final = b":\n\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
-
-log = structlog.get_logger("notifyd.transport")
 
 
 # --- the wire -----------------------------------------------------------------------------------------
@@ -153,7 +150,7 @@ class SseConnection(Connection):
             self.greeting = answer_head(head, self.lane) + self._cut(b":\nretry: %d\n\n" % RETRY_MS)
             await self.start_stream(cursor)
         except HttpError as refused:
-            log.info("sse.refused", ip=head.peer, status=refused.status, reason=refused.slug)
+            self.note_refusal(head.peer, refused.status, refused.slug)
             self.refuse(_refusal(refused))
         else:
             self._acknowledge_resumed(cursor)

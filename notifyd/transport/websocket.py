@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import structlog
 import trio
 from wsproto.connection import Connection as FrameReader
 from wsproto.connection import ConnectionState, ConnectionType
@@ -42,8 +41,6 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024
 MAX_FRAGMENTS: Final = 64
 #: RFC 6455 section 7.1.5: what a Close without a code is recorded as, and never sent.
 _NO_STATUS: Final = 1005
-
-log = structlog.get_logger("notifyd.transport")
 
 
 async def serve_websocket(sock: socket.socket, head: RequestHead, rest: bytes, lane: Lane) -> None:
@@ -112,7 +109,7 @@ class WebSocketConnection(Connection):
             self.greeting = accept_upgrade(head)
             identity = _identify(head, self.lane)
         except HttpError as refused:
-            log.info("websocket.refused", ip=head.peer, status=refused.status, reason=refused.slug)
+            self.note_refusal(head.peer, refused.status, refused.slug)
             self._deaf = True
             self.refuse(refuse_upgrade(refused))
             return
@@ -121,7 +118,7 @@ class WebSocketConnection(Connection):
             self.greeting = b""
             self.reschedule()
         elif isinstance(identity, Unauthorized):
-            log.info("websocket.refused", ip=head.peer, status=101, reason=identity.slug)
+            self.note_refusal(head.peer, 101, identity.slug)
             self.close(CloseCode.BAD_TOKEN, error("unauthorized", identity.detail))
         elif self.admit(identity.user_id, identity.expires_ms):
             await self._begin()
