@@ -8,6 +8,7 @@ what Hypercorn cannot take, ends that request only.
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,7 +68,8 @@ class HttpLane:
                     await server.run()
                     stream.turn.cancel()
         except* Exception as faults:
-            log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
+            if trio.current_effective_deadline() > -math.inf:  # else the server is ending, and that is all
+                log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
             stream.abort()
 
 
