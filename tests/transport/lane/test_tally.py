@@ -78,7 +78,7 @@ def told(lines: Any) -> list[tuple[str, str, int]]:
 async def test_one_line_for_each_address_and_reason_in_ten_seconds(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    wheel, refusals = Wheel(lambda: 0, Config()), Refusals()
+    wheel, refusals = Wheel(lambda: 0, Config.model_validate({})), Refusals()
     nursery.start_soon(wheel.run)
     with structlog.testing.capture_logs() as lines:
         for _ in range(250):  # 25 s
@@ -100,7 +100,7 @@ async def test_one_line_for_each_address_and_reason_in_ten_seconds(
 async def test_a_thousand_addresses_are_told_apart_and_no_more(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    wheel, refusals = Wheel(lambda: 0, Config()), Refusals()
+    wheel, refusals = Wheel(lambda: 0, Config.model_validate({})), Refusals()
     nursery.start_soon(wheel.run)
     with structlog.testing.capture_logs() as lines:
         for number in range(MAX_LINES + 500):
