@@ -13,6 +13,8 @@ from notifyd.api.describe import ANYONE, OPERATOR, Answer, describe
 from notifyd.api.metrics import CONTENT_TYPE
 from notifyd.api.parts import parts
 from notifyd.api.problems import NotReady
+from notifyd.api.profiles import check_user_id
+from notifyd.errors import Unprocessable
 
 bp = Blueprint("admin", __name__)
 
@@ -87,6 +89,7 @@ async def read_statistics() -> Response:
     who=OPERATOR,
     path={"user_id": "The user"},
     answers={200: Answer("How many were closed", Closed, {"closed": 2})},
+    errors=(Unprocessable,),
 )
 async def disconnect_user(user_id: str) -> Response:
     """Close every live connection of a user.
@@ -94,4 +97,5 @@ async def disconnect_user(user_id: str) -> Response:
     They may come back: this revokes no token.
     """
     guard.operator()
+    check_user_id(user_id)
     return answer(Closed(parts().close_user(user_id)))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
+Q = TypeVar("Q", bound=msgspec.Struct)
 
 #: Bytes of a body where nothing else is said.
 MAX_BODY = 64 * 1024
@@ -73,15 +74,28 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw, root: st
         raise BadRequest(f"The body is not JSON that can be read: {fault}") from None
 
 
-def read_query(model: type[T]) -> T:
+def read_query(model: type[Q]) -> Q:
     """The query of the current request as `model`; names it does not know are left alone.
 
     Raises Unprocessable with the `path` of what is not acceptable.
     """
+    given = request.args.to_dict()
     try:
-        return msgspec.convert(request.args.to_dict(), model, strict=False)
+        query = msgspec.convert(given, model, strict=False)
     except msgspec.ValidationError as fault:
         raise invalid(fault) from None
+    for field in msgspec.structs.fields(model):
+        # A query cannot say null, which msgspec takes this for: it may well be what somebody is called.
+        if given.get(field.encode_name, "").lower() == "null":
+            query = msgspec.structs.replace(query, **{field.name: _not_null(field, given[field.encode_name])})
+    return query
+
+
+def _not_null(field: msgspec.structs.FieldInfo, text: str) -> Any:
+    try:
+        return msgspec.convert(text, field.type)
+    except msgspec.ValidationError as fault:
+        raise invalid(fault, f"$.{field.encode_name}") from None
 
 
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -97,12 +97,16 @@ class Header:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer that is no error. Without a `model` it has no body."""
+    """One answer that is no error. Without a `model` it has no body.
+
+    `others` are examples of the same as text of other content types.
+    """
 
     text: str
     model: Any = None
     example: Any = None
     content_type: str = "application/json"
+    others: Mapping[str, str] = field(default_factory=dict)
     headers: tuple[Header, ...] = ()
 
 

@@ -24,6 +24,3 @@ Moment = Annotated[
 ]
 NotificationId = Annotated[str, Meta(description="Shared by all who got the notification")]
 Count = Annotated[int, Meta(ge=0)]
-PrintableId = Annotated[
-    str, Meta(min_length=1, max_length=128, extra_json_schema={"pattern": r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$"})
-]

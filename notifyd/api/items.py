@@ -15,7 +15,7 @@ from quart import Blueprint, Response, request
 
 from notifyd.api import guard
 from notifyd.api.bodies import answer, read_query
-from notifyd.api.describe import USER_OR_PUBLISHER, Answer, describe
+from notifyd.api.describe import USER_OR_PUBLISHER, Answer, Header, describe
 from notifyd.api.fields import Moment
 from notifyd.api.parts import parts
 from notifyd.clock import Pace
@@ -182,13 +182,27 @@ _HISTORY = {
 }
 
 
+_CSV = """\
+item_id,item_name,store_id,store_name,price_in_cents,currency,observed_at,valid_until,url,image_url
+oj-64,Orange juice 64 oz,12,Corner shop,279,USD,2026-01-31T12:00:00.000Z,,,
+"""
+
+
 @bp.get("/v1/items/<path:item_id>/prices")
 @describe(
     "Prices",
     who=USER_OR_PUBLISHER,
     path={"item_id": "The item; a slash in it may stand as it is"},
     query=_PricesQuery,
-    answers={200: Answer("The item's prices", History, _HISTORY)},
+    answers={
+        200: Answer(
+            "The item's prices",
+            History,
+            _HISTORY,
+            others={"text/csv": _CSV},
+            headers=(Header("Link", "RFC 8288: the next page, when there is one"),),
+        )
+    },
 )
 async def list_prices(item_id: str) -> Response:
     """An item's prices, newest first.

@@ -221,6 +221,8 @@ class _Provider(OpenAPIProvider):
             if answer.example is not None:
                 content["example"] = answer.example
             response["content"] = {answer.content_type: content}
+            for content_type, example in answer.others.items():
+                response["content"][content_type] = {"schema": {"type": "string"}, "example": example}
         return response
 
     def _error_answer(self, errors: Sequence[type[HttpError]]) -> dict[str, Any]:

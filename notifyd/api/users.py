@@ -16,7 +16,7 @@ from notifyd.api.parts import parts
 from notifyd.api.problems import Problem, problem
 from notifyd.api.profiles import NewUser, UserData, check_user_id, profile
 from notifyd.clock import Pace
-from notifyd.errors import HttpError, NotFound, StoreError
+from notifyd.errors import HttpError, NotFound, StoreError, Unprocessable
 from notifyd.store import profiles
 from notifyd.store.profiles import BATCH, Profile
 
@@ -179,7 +179,11 @@ def _result(wanted: Profile | HttpError, stored: dict[str, bool | HttpError], ro
 
 @bp.delete("/v1/users/<path:user_id>")
 @describe(
-    "Users", who=PUBLISHER, path=_USER_ID, answers={204: Answer("Nothing of the user is left")}, errors=WRITES
+    "Users",
+    who=PUBLISHER,
+    path=_USER_ID,
+    answers={204: Answer("Nothing of the user is left")},
+    errors=(*WRITES, Unprocessable),
 )
 async def erase_user(user_id: str) -> Response:
     """Erase everything of a user.

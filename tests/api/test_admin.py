@@ -69,3 +69,8 @@ async def test_disconnect_closes_a_users_connections(api: Api) -> None:
     answer = await api.call("POST", "/v1/users/ann/disconnect", as_="adm")
     assert (answer.status, answer.json) == (200, {"closed": 3})
     assert api.server.closed == ["ann"]
+
+
+async def test_nobody_has_a_name_that_long(api: Api) -> None:
+    answer = await api.call("POST", f"/v1/users/{'a' * 129}/disconnect", as_="adm")
+    assert (answer.status, api.server.closed) == (422, [])

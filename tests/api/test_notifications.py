@@ -95,6 +95,7 @@ async def test_by_state(api: Api) -> None:
         ("limit=501", "Expected `int` <= 500", "$.limit"),
         ("limit=many", "Expected `int`, got `str`", "$.limit"),
         ("state=lost", "Invalid enum value 'lost'", "$.state"),
+        ("state=null", "Invalid enum value 'null'", "$.state"),
         ("since=e-1&before=e-2", "Page forward with since or backward with before, not both", "$.before"),
     ],
 )

@@ -208,3 +208,9 @@ async def test_bodies_and_ids_that_cannot_be(api: Api) -> None:
     for watch_id in ("x" * 129, "a%00b"):
         assert (await put(api, watch_id)).status == 422
     assert (await api.call("GET", "/v1/watches?user_id=", as_="pub")).status == 422
+
+
+async def test_a_user_may_be_called_null(api: Api) -> None:
+    body = {"item_id": "i-1", "rule": {"type": "target_price", "price_in_cents": 100}}
+    assert (await api.call("PUT", "/v1/watches/w?user_id=null", as_="pub", body=body)).status == 201
+    assert (await api.call("GET", "/v1/watches/w", as_=api.token("null"))).status == 200

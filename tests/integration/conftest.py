@@ -238,6 +238,11 @@ def token() -> Callable[..., str]:
 
 
 @pytest.fixture
+def publish_key() -> str:
+    return PUBLISH_KEY
+
+
+@pytest.fixture
 def admin_key() -> str:
     return ADMIN_KEY
 

@@ -73,16 +73,16 @@ function code(value) {
 function answersOf(call, openapi, view) {
   const rows = Object.entries(call.responses).map(([status, reference]) => {
     const answer = resolve(openapi, reference);
-    const [type, content] = Object.entries(answer.content ?? {})[0] ?? [];
+    const contents = Object.entries(answer.content ?? {});
     const good = Number(status) < 400;
     const headers = Object.entries(answer.headers ?? {});
     return h("details", { class: good ? "answer good" : "answer" },
       h("summary", {}, h("code", {}, status), " ", ...prose(answer.description)),
       headers.length ? h("ul", { class: "members" }, ...headers.map(([name, each]) =>
         h("li", {}, h("p", {}, h("code", { class: "name" }, name), " ", ...prose(each.description))))) : null,
-      type ? h("p", { class: "kind" }, type) : h("p", { class: "kind" }, "No body"),
-      content ? view.render(content.schema) : null,
-      ...(content ? examplesOf(content) : []),
+      contents.length ? null : h("p", { class: "kind" }, "No body"),
+      ...contents.flatMap(([type, content]) =>
+        [h("p", { class: "kind" }, type), view.render(content.schema), ...examplesOf(content)]),
     );
   });
   return h("section", {}, h("h4", {}, "Answers"), ...rows);
