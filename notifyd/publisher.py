@@ -10,6 +10,7 @@ import random
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 import httpx2
 import msgspec
@@ -155,6 +156,12 @@ class Publisher:
     async def post_prices(self, body: bytes) -> dict[str, Any]:
         """Store one batch of prices, `{"prices": […]}`; the same batch again adds nothing."""
         answer: dict[str, Any] = _decode(await self._post("/v1/prices", body, {}), dict[str, Any])
+        return answer
+
+    async def backtest(self, body: bytes, *, after: str = "", limit: int = 100) -> dict[str, Any]:
+        """What a watch would have told on the stored prices, from the item after `after` on."""
+        path = f"/v1/watches/backtest?{urlencode({'after': after, 'limit': limit})}"
+        answer: dict[str, Any] = _decode(await self._post(path, body, {}), dict[str, Any])
         return answer
 
     def _waits(self) -> Iterator[float]:

@@ -1,7 +1,7 @@
 """The commands, thin: each finds its settings, calls one part of notifyd and says what came of it.
 
     server   serve, demo, token, check-config, migrate       talk     publish, listen
-    prices   import-prices                                   options  settings as flags, whom to talk to
+    prices   import-prices      backtest   backtest          options  settings as flags, whom to talk to
     why      why                                             wording  messages and errors for people
 
 A module of commands is imported when one of its commands is used, so that `--help` stays quick. Exit codes:
@@ -93,6 +93,15 @@ _COMMANDS = (
 
         Example: `notifyd import-prices prices.csv.gz --map item_name=item --map price_in_cents=price
         --decimals 2 --set currency=USD --observed-at week --week-one 1989-09-14`""",
+    ),
+    _Command(
+        "backtest",
+        "backtest:backtest",
+        """Print the alerts that a watch would have given on the stored prices; nothing is saved.
+
+        Example: `notifyd backtest --item oj-64 --percent-drop 15 --baseline median_30d`
+
+        Example: `notifyd backtest --search "orange juice" --new-best`""",
     ),
     _Command(
         "check-config",

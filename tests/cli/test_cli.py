@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "0123456789012345678901234567890123456789"
-COMMANDS = ["serve", "demo", "publish", "listen", "why", "token", "import-prices", "check-config", "migrate"]
+COMMANDS = ["serve", "demo", "publish", "listen", "why", "token"]
+COMMANDS += ["import-prices", "backtest", "check-config", "migrate"]
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +114,9 @@ def test_every_setting_is_a_flag_of_serve(run: Any) -> None:
         (["listen", "--user", "a"], "set jwt_secret"),
         (["listen", "--token", "t", "--cursor", "%"], "--cursor"),
         (["listen", "--token", "a\nb"], "--token"),
+        (["backtest", "--new-best", "--key", "k"], "say what to watch: --item ID or --search WORDS"),
+        (["backtest", "--item", "a", "--key", "k"], "give one rule: "),
+        (["backtest", "--item", "a", "--key", "k", "--rule", "{"], "--rule is not JSON: "),
         (["import-prices", "nothing.csv", "--key", "k"], "nothing.csv: there is no such file"),
         (["import-prices", ".", "--key", "k"], ".: a folder; name a file in it"),
         (["import-prices", "f", "--key", "k", "--map", "a=b"], "write FIELD=COLUMN"),
