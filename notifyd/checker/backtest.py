@@ -102,11 +102,11 @@ class _Backtest:
         """The item's alerts, and whether all of its prices were looked at."""
         series = {each.series_id: each for each in await self._series(item_id)}
         rows: list[list[RunPrice]] = []
+        complete = True
         for each in series.values():
-            rows.append(await self._rows(each))
-            if self._over():
-                break
-        complete = not self._over() or (len(rows) == len(series) and trio.current_time() < self._deadline)
+            some, whole = await self._rows(each)
+            rows.append(some)
+            complete = complete and whole
         replay = Replay(self._spec.rule)
         found: list[WouldTell] = []
         for row in merge(*rows):
@@ -135,34 +135,36 @@ class _Backtest:
         every = sorted(records(text, ItemSeries))
         return [each for each in every if bench.looks_at(watch, item_id, each.store_id, each.currency)]
 
-    async def _rows(self, series: ItemSeries) -> list[RunPrice]:
-        """The prices of a series in the order of storing, or as many as may still be looked at."""
+    async def _rows(self, series: ItemSeries) -> tuple[list[RunPrice], bool]:
+        """Prices of a series in the order of storing, and whether these are all: no more may be looked at."""
         rows: list[RunPrice] = []
-        page: list[SeriesPage] = []
-        while (not rows or len(page) == PAGE) and not self._over():
-            last = (page[-1].observed_ms, page[-1].price) if page else (-1, -1)
+        last = (-1, -1)
+        while not self._over():
             page = await self._page(series.series_id, last)
             self._prices += len(page)
-            rows += [
-                RunPrice(
-                    each.price_id,
-                    series.series_id,
-                    each.observed_ms,
-                    each.price,
-                    series.item_id,
-                    series.store_id,
-                    series.currency,
-                    each.valid_until_ms,
-                )
-                for each in page
-            ]
+            rows += [_row(series, each) for each in page]
             await self._pace.breathe()
-            if not page:
-                break
+            if len(page) < PAGE:
+                rows.sort()
+                return rows, True
+            last = (page[-1].observed_ms, page[-1].price)
         rows.sort()
-        return rows
+        return rows, False
 
     async def _page(self, series_id: int, last: tuple[int, int]) -> list[SeriesPage]:
         text = await self._store.read(lambda tx: history.series_page(tx, series_id, last, PAGE))
         self._pace.rested()
         return sorted(records(text, SeriesPage))
+
+
+def _row(series: ItemSeries, price: SeriesPage) -> RunPrice:
+    return RunPrice(
+        price.price_id,
+        series.series_id,
+        price.observed_ms,
+        price.price,
+        series.item_id,
+        series.store_id,
+        series.currency,
+        price.valid_until_ms,
+    )
