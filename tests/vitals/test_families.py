@@ -38,7 +38,7 @@ def open_server(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Ser
             "admin_keys": ADMIN_KEY,
             "drain_seconds": 0.0,
         }
-        async with open_service(Config(**settings | given), clock=wall_ms) as service:
+        async with open_service(Config.model_validate(settings | given), clock=wall_ms) as service:
             yield service
 
     return opened

@@ -62,7 +62,8 @@ async def test_a_refused_client_was_no_connection(autojump_clock: MockClock, wor
             await client.rest()
         await world.empty()
         [first] = [line for line in lines if line["event"] == "connection.refused"]
-        assert first | {"ip": "127.0.0.1", "transport": "sse", "status": 401, "count": 1} == first
+        wanted = {"ip": "127.0.0.1", "transport": "sse", "status": 401, "count": 1}
+        assert wanted.items() <= first.items()
         await trio.sleep(ONE_LINE_S + 1)
     told = [line["count"] for line in lines if line["event"] == "connection.refused"]
     assert told == [1, 2]
