@@ -74,6 +74,9 @@ class Config(BaseSettings):
 
     max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")
     retention_days: float = Field(30, gt=0, description="days that a notification is kept")
+    price_detail_days: float = Field(
+        90, ge=45, description="days before the newest of its store that every price of an item is kept"
+    )
     max_rows_per_user: int = Field(10_000, ge=1, description="own notifications kept for one user")
     drain_seconds: float = Field(10, ge=0, le=300, description="seconds over which a stop may spread closes")
     check_interval_seconds: float = Field(60, gt=0, description="seconds between looks at polled sources")

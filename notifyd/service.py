@@ -24,6 +24,7 @@ from notifyd.broker.memory import Broker
 from notifyd.broker.subscriptions import open_subscription
 from notifyd.broker.window import MAX_BYTES, MAX_ENTRIES, Window
 from notifyd.checker.loop import Checker
+from notifyd.checker.thinning import Thinner
 from notifyd.clock import wall_ms
 from notifyd.errors import CloseCode
 from notifyd.inbox import Publication, erase_user, open_inbox
@@ -178,6 +179,7 @@ async def open_service(
         jobs.start("deal-ends", checker.endings.run)
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
+        jobs.start("thinning", Thinner(store, config.price_detail_days).run)
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
         async with _open_front(service, parts, wheel, clock, blueprints):

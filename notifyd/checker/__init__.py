@@ -11,6 +11,7 @@ ending.py    `Endings`: withdraws what has no deal left
 explaining.py, asking.py  why a rule did or did not fire last, in words; and for all series of a watch
 replay.py, backtest.py  what a rule would have told on the stored prices
 money.py     prices in words
+thinning.py  `Thinner`: old prices that no rule needs go
 
 Imports the store, and the inbox for its transaction; knows neither the API nor any transport.
 """
