@@ -121,10 +121,13 @@ class Log(RuleBasedStateMachine):
     def mark_up_to(self, user: str, state: MarkState, data: st.DataObject) -> None:
         up_to = data.draw(st.integers(0, self.head + 2))
         before = self.updates
-        covered = [each for each in self.visible(user) if each.seq <= up_to]
+        lower = [each for each in self.visible(user) if self.rank(user, each) < STATE_RANK[state]]
+        rises = any(each.seq <= up_to for each in lower)
         self.group(marking.mark_up_to(user, state, up_to, epoch=self.epoch, newcomer=self.head))
-        risen = [self.rise(user, state, each) for each in covered]
-        assert self.updates - before == any(risen)
+        assert self.updates - before == rises
+        for each in self.known:  # a mark covers what has expired too, though nobody sees that
+            if rises and each.seq <= up_to and each.user_id in (user, None) and not each.gone:
+                self.rise(user, state, each)
 
     def rise(self, user: str, state: State, each: Known) -> bool:
         old = self.rank(user, each)
