@@ -300,6 +300,7 @@ def _api_parts(
         readiness=readiness,
         on_prices=checker.wake,
         set_watch=checker.set_watch,
+        set_watches=checker.set_watches,
         explain_watch=checker.explain_watch,
         backtest=checker.backtest,
         erase_user=service.erase_user,

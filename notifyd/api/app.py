@@ -13,6 +13,7 @@ from notifyd.api.docs import docs_blueprint
 from notifyd.api.insight import insight_blueprint
 from notifyd.api.page import page_blueprint
 from notifyd.api.parts import EXTENSION, ApiParts
+from notifyd.api.watch_bulk import bulk_blueprint
 from notifyd.api.watches import watches_blueprint
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
         users.bp,
         page_blueprint(),
     ]
+    own.append(bulk_blueprint(parts.set_watches))
     own += [watches_blueprint(parts.set_watch), insight_blueprint(parts.explain_watch, parts.backtest)]
     if parts.config.operator_listen is None:
         own += [admin.bp, trace.bp]

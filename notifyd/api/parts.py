@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from notifyd.api.insight import Backtest, Explain
+    from notifyd.api.watch_bulk import SetWatches
     from notifyd.api.watches import SetWatch
     from notifyd.auth import Identity
     from notifyd.config import Config
@@ -42,6 +43,7 @@ class ApiParts:
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored
     set_watch: SetWatch  # the checker's: sets a watch and says what meets it already
+    set_watches: SetWatches  # the same for many
     explain_watch: Explain  # the checker's: why a watch did or did not fire
     backtest: Backtest  # the checker's: what a watch would have told
     erase_user: Callable[[str], Awaitable[None]]  # everything of a user, everywhere

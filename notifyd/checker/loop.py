@@ -9,6 +9,7 @@ import trio
 
 from notifyd.checker.asking import explain_watch
 from notifyd.checker.backtest import DEADLINE_S, backtest
+from notifyd.checker.bulk import set_watches
 from notifyd.checker.deciding import decide
 from notifyd.checker.ending import Endings
 from notifyd.checker.telling import notifications
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from notifyd.checker.asking import WatchExplained
     from notifyd.checker.backtest import Tested
+    from notifyd.checker.bulk import Setting
     from notifyd.checker.matching import Outcome
     from notifyd.checker.telling import Telling
     from notifyd.checker.watching import WatchSet
+    from notifyd.errors import HttpError
     from notifyd.inbox import Inbox
     from notifyd.store.base import NewEntry, Store, Transaction
     from notifyd.store.history import Run
@@ -90,6 +93,12 @@ class Checker:
     async def set_watch(self, user_id: str, watch_id: str, spec: WatchSpec) -> WatchSet:
         """Set a watch and say what already meets it; see `watching.set_watch`."""
         return await set_watch(self._store, user_id, watch_id, spec)
+
+    async def set_watches(
+        self, wanted: Sequence[tuple[str, str, WatchSpec]]
+    ) -> list[Setting | HttpError]:
+        """Set many watches; see `bulk.set_watches`."""
+        return await set_watches(self._store, wanted)
 
     async def explain_watch(self, user_id: str, watch_id: str, after: str) -> WatchExplained | None:
         """Say why a watch did or did not fire last; see `asking.explain_watch`."""

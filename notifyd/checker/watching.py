@@ -61,7 +61,7 @@ async def set_watch(store: Store, user_id: str, watch_id: str, spec: WatchSpec) 
                 f"search: more than {MAX_ITEMS} items have these words in their names; add one"
             )
         met_by = await already_met(store, known.items, spec)
-        if known.before is not None and _same(known.before, spec):
+        if known.before is not None and is_same(known.before, spec):
             return WatchSet(known.before, False, met_by)
         states = [StateRow(0, each.series_id, 0, each.price, each.observed_ms) for each in met_by]
 
@@ -86,7 +86,8 @@ def _read(tx: Transaction, *, user_id: str, watch_id: str, spec: WatchSpec) -> _
     )
 
 
-def _same(stored: StoredWatch, spec: WatchSpec) -> bool:
+def is_same(stored: StoredWatch, spec: WatchSpec) -> bool:
+    """Whether a stored watch is what `spec` says."""
     return (
         (stored.item_id, stored.search) == (spec.item_id, spec.search)
         and decode_stores(stored.stores) == decode_stores(encode_stores(spec.stores))

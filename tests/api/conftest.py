@@ -14,6 +14,7 @@ from notifyd.api.app import ApiParts, create_app, create_operator_app
 from notifyd.auth import Identity, TokenVerifier, mint_token
 from notifyd.checker.asking import explain_watch
 from notifyd.checker.backtest import backtest
+from notifyd.checker.bulk import set_watches
 from notifyd.checker.watching import set_watch
 from notifyd.config import Config
 from notifyd.inbox import erase_user, open_inbox
@@ -147,6 +148,7 @@ def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> Ap
         readiness=lambda: server.reasons,
         on_prices=server.on_prices,
         set_watch=partial(set_watch, store),
+        set_watches=partial(set_watches, store),
         explain_watch=partial(explain_watch, store),
         backtest=lambda spec, after, limit: backtest(store, spec, after=after, limit=limit),
         erase_user=partial(server.erase_user, inbox),
