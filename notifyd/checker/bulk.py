@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from notifyd.store.watch_rules import WatchSpec
     from notifyd.store.watches import Newest, StoredWatch
 
-#: Watches set in one transaction: half a millisecond each.
-PORTION: Final = 40
+#: Watches set in one transaction: about a millisecond each.
+PORTION: Final = 20
 
 
 #: A user and a watch of theirs.

@@ -94,9 +94,7 @@ class Checker:
         """Set a watch and say what already meets it; see `watching.set_watch`."""
         return await set_watch(self._store, user_id, watch_id, spec)
 
-    async def set_watches(
-        self, wanted: Sequence[tuple[str, str, WatchSpec]]
-    ) -> list[Setting | HttpError]:
+    async def set_watches(self, wanted: Sequence[tuple[str, str, WatchSpec]]) -> list[Setting | HttpError]:
         """Set many watches; see `bulk.set_watches`."""
         return await set_watches(self._store, wanted)
 
