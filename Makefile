@@ -24,7 +24,7 @@ demo: $(STAMP) ## three users, a price feed and a page: the main job, live
 	@$(BIN)/notifyd demo $(ARGS)
 
 test: $(STAMP) ## all tests, with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
 check: $(STAMP) ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import socket
 import struct
@@ -13,10 +14,17 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 import trio
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
     from contextlib import AbstractAsyncContextManager
+
+
+#: A property is tried this often in every run; `HYPOTHESIS_PROFILE=long` searches further.
+settings.register_profile("short", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -177,31 +177,31 @@ def test_it_works_by_keyboard_and_fits_a_phone(visit: Callable[..., Page], demo:
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+RENEWING_CLIENT = """async ([transport, tokens]) => {
+    const { NotifydClient } = await import("/client.js");
+    const renewed = [];
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (text) { renewed.push(text); send.call(this, text); };
+    const getToken = async ({ refresh }) => tokens[Number(refresh)];
+    const client = new NotifydClient({ transport, getToken });
+    window.states = [];
+    client.addEventListener("state", ({ detail }) => window.states.push(detail.state));
+    client.connect();
+    window.sent = renewed;
+}"""
+
+
 @pytest.mark.parametrize("transport", ["auto", "sse"])
 def test_a_token_is_renewed_before_it_ends(visit: Callable[..., Page], demo: Any, transport: str) -> None:
     page = visit(demo.address)
     secret = demo.state.jwt_secret
-    tokens = [mint_token(secret, "ada", now_ms=wall_ms(), ttl_s=seconds) for seconds in (4, 600)]
-    page.evaluate(
-        """async ([transport, tokens]) => {
-            const { NotifydClient } = await import("/client.js");
-            const renewed = [];
-            const send = WebSocket.prototype.send;
-            WebSocket.prototype.send = function (text) { renewed.push(text); send.call(this, text); };
-            const getToken = async ({ refresh }) => tokens[Number(refresh)];
-            const client = new NotifydClient({ transport, getToken });
-            window.states = [];
-            client.addEventListener("state", ({ detail }) => window.states.push(detail.state));
-            client.connect();
-            window.sent = renewed;
-        }""",
-        [transport, tokens],
-    )
+    tokens = [mint_token(secret, "ada", now_ms=wall_ms(), ttl_s=seconds) for seconds in (8, 600)]
     if transport == "sse":
         with page.expect_response("**/v1/auth") as answer:
-            pass
+            page.evaluate(RENEWING_CLIENT, [transport, tokens])
         assert answer.value.ok
     else:
+        page.evaluate(RENEWING_CLIENT, [transport, tokens])
         page.wait_for_function("token => window.sent.some(text => text.includes(token))", arg=tokens[1])
     assert page.evaluate("window.states") == ["connecting", "live"]  # without a new connection
 

@@ -99,7 +99,7 @@ def batches(rows: Sequence[Row], sizes: Sequence[int]) -> list[Sequence[Row]]:
 
 
 SLOW = settings(
-    max_examples=120,
+    max_examples=50,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -129,7 +129,7 @@ async def test_it_gives_up_when_prices_of_the_item_never_stop(shop: Shop) -> Non
     assert day == ATTEMPTS
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     prices=st.lists(st.tuples(st.integers(0, 40), st.integers(60, 140)), min_size=1, max_size=12),
     baseline=st.sampled_from([None, *BASELINES]),

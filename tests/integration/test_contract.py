@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 COMMAND = Path(sys.executable).with_name("schemathesis")
 #: Enough to find what was ever found, few enough for every run of the tests.
-EXAMPLES = 5
+EXAMPLES = 3
 SEED = 20_260_131
 
 

@@ -166,7 +166,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=35, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_no_cursor_ever_hides_a_gap(steps: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever is told, trimmed and erased: above the floor nothing that was ever for the user is missing."""

@@ -124,7 +124,7 @@ def test_only_prices_stored_later_concern_a_watch(tables: Tables) -> None:
 limits = st.tuples(st.sampled_from("abc"), st.sampled_from(["target", *BASELINES]), st.integers(1, 40))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=35, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     set_=st.lists(limits, max_size=30), asked=st.lists(limits, max_size=4, unique_by=lambda each: each[:2])
 )
