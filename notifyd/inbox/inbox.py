@@ -62,6 +62,7 @@ class Inbox:
         self._store = store
         self._clock = clock
         self._queue_size = queue_size
+        self._floors: dict[str, int] = {}  # of users, above the floor of the window as it was filled
         self._writer = Writer(store, head, self._committed, queue_size)
         self._answering = Answering(head, trio.current_time())
         self._acks = Acks(self._writer.submit, clock, self._answering)
@@ -146,13 +147,14 @@ class Inbox:
     async def resume(self, user_id: str, cursor: str | None, *, window_floor: int) -> Resumption:
         """Where a stream of this user starts. Raises Unavailable.
 
-        Everything after `window_floor` is in memory: a cursor from there on needs no look at the store.
+        Everything after `window_floor` is in memory, but what was gone when `newest` was read: a cursor from
+        there on needs no look at the store.
         """
         self._appeared(user_id)
         proven = reading.prove(cursor, self.epoch, self.head)
         if isinstance(proven, str):
             return Resumption(self.head, recovered=False, reason=proven)
-        if proven.seq < window_floor:
+        if proven.seq < max(window_floor, self._floors.get(user_id, 0)):
             floor = await self._store.read(partial(users.floor, user_id=user_id))
             if proven.seq < floor:
                 return Resumption(self.head, recovered=False, reason="trimmed")
@@ -180,8 +182,13 @@ class Inbox:
         return await self._store.read(partial(reading.answer, asked=asked))
 
     async def newest(self, limit_rows: int, limit_bytes: int) -> tuple[Sequence[Entry], int]:
-        """The newest entries, oldest first, to fill a window at start; none above the floor is missing."""
-        return await self._store.read(partial(log.newest, limit_rows=limit_rows, limit_bytes=limit_bytes))
+        """The newest entries, oldest first, to fill a window at start; none above the floor is missing.
+
+        Users of whom some are missing, since they were trimmed or erased, are remembered for `resume`.
+        """
+        look = partial(log.newest, limit_rows=limit_rows, limit_bytes=limit_bytes)
+        entries, floor, self._floors = await self._store.read(look)
+        return entries, floor
 
     # --- jobs ---------------------------------------------------------------------------------------
 

@@ -160,16 +160,38 @@ def page(tx: Transaction, user_id: str, after: int, limit_rows: int, limit_bytes
 
 
 _NEWEST = select(*ENTRY_COLUMNS).where(shown()).order_by(n.seq.desc()).limit(bindparam("rows"))
-_HIGHEST_FLOOR = select(meta.c.broadcast_floor, select(func.max(users.c.floor)).scalar_subquery())
+_BROADCAST_FLOOR = select(meta.c.broadcast_floor)
+_FLOORS_ABOVE = (
+    select(users.c.user_id, users.c.floor)
+    .where(users.c.floor > bindparam("floor"))
+    .order_by(users.c.floor.desc())
+    .limit(bindparam("rows"))
+)
 
 
-def newest(tx: Transaction, limit_rows: int, limit_bytes: int) -> tuple[list[Entry], int]:
-    """The newest entries of all users, oldest first, and a floor above which none is missing."""
-    broadcast_floor, user_floor = tx.execute(_HIGHEST_FLOOR).one()
+class Newest(NamedTuple):
+    """Entries of all users, oldest first; above `floor` none is missing but below a user's own floor."""
+
+    entries: list[Entry]
+    floor: int
+    floors: dict[str, int]  # of users, those above `floor`
+
+
+def newest(tx: Transaction, limit_rows: int, limit_bytes: int) -> Newest:
+    """The newest entries, and the floors of at most as many users."""
     found = tx.execute(_NEWEST, {"now": tx.now_ms, "rows": limit_rows + 1})
     entries, following = _take(found, limit_rows, limit_bytes)
-    floor = max(broadcast_floor, user_floor or 0, 0 if following is None else following.seq)
-    return [entry for entry in reversed(entries) if entry.seq > floor], floor
+    floor = max(tx.execute(_BROADCAST_FLOOR).scalar_one(), 0 if following is None else following.seq)
+    floors, floor = _floors_above(tx, floor, limit_rows)
+    return Newest([entry for entry in reversed(entries) if entry.seq > floor], floor, floors)
+
+
+def _floors_above(tx: Transaction, floor: int, most: int) -> tuple[dict[str, int], int]:
+    """The highest floors of users; `floor` rises to those for which there is no room."""
+    found = tx.execute(_FLOORS_ABOVE, {"floor": floor, "rows": most + 1}).all()
+    if len(found) > most:
+        floor = found[-1].floor
+    return {user_id: own for user_id, own in found if own > floor}, floor
 
 
 def _take(found: CursorResult[*tuple[Any, ...]], rows: int, size: int) -> tuple[list[Entry], Entry | None]:

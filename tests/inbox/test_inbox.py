@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from notifyd.errors import BadRequest, NotFound, Unavailable, Unprocessable
-from notifyd.inbox import Publication, Receipt, Resumption
+from notifyd.inbox import Publication, Receipt, Resumption, erase_user
 from notifyd.messages import Deal, Draft, custom, deal_notification, system_message
 from tests.inbox.conftest import note
 
@@ -368,3 +368,42 @@ async def test_the_newest_fill_a_window(opened: Opened) -> None:
             await inbox.append(note())
         entries, floor = await inbox.newest(2, 10_000)
         assert ([entry.seq for entry in entries], floor) == ([2, 3], 1)
+
+
+async def test_after_a_restart_one_users_floor_takes_nothing_from_the_others(
+    opened: Opened, store: FaultyStore
+) -> None:
+    async with opened(max_rows_per_user=2) as inbox:
+        await inbox.append(note("v"))
+        for user in ("erased", "w", "trimmed", "trimmed", "trimmed"):
+            await inbox.append(note(user))
+        await erase_user(inbox, "erased")
+        await inbox.trim()
+    async with opened() as inbox:
+        entries, floor = await inbox.newest(10, 10_000)
+        assert ([entry.seq for entry in entries], floor) == ([1, 3, 5, 6], 0)
+
+        async def reason(user: str, seq: int) -> str | None:
+            return (await inbox.resume(user, f"{inbox.epoch}-{seq}", window_floor=floor)).reason
+
+        reads = store.reads
+        assert [await reason(user, 0) for user in ("v", "w", "new")] == [None, None, None]
+        assert [await reason("erased", seq) for seq in (2, 6)] == [None, None]
+        assert [await reason("trimmed", seq) for seq in (4, 6)] == [None, None]
+        assert store.reads == reads
+        assert [await reason("erased", seq) for seq in (0, 1)] == ["trimmed", "trimmed"]
+        assert [await reason("trimmed", seq) for seq in (0, 3)] == ["trimmed", "trimmed"]
+
+
+async def test_only_as_many_users_floors_are_remembered_as_entries(opened: Opened) -> None:
+    async with opened() as inbox:
+        for user in ("a", "b", "c", "d"):
+            await inbox.append(note(user))
+        for user in ("a", "b", "c"):
+            await erase_user(inbox, user)
+    async with opened() as inbox:
+        entries, floor = await inbox.newest(2, 10_000)
+        assert ([entry.seq for entry in entries], floor) == ([4], 1)
+        for user, seq in (("b", 1), ("c", 2)):
+            assert (await inbox.resume(user, f"{inbox.epoch}-{seq}", window_floor=floor)).reason == "trimmed"
+        assert (await inbox.resume("d", f"{inbox.epoch}-{floor}", window_floor=floor)).recovered

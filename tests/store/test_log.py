@@ -111,7 +111,7 @@ def test_the_newest_of_all_users_oldest_first(tables: Tables) -> None:
     tables.tell("u", "a")
     tables.tell(None, "b")
     tables.tell("v", "c")
-    entries, floor = tables.read(log.newest, 10, 1000)
+    entries, floor, _ = tables.read(log.newest, 10, 1000)
     assert [entry.seq for entry in entries] == [1, 2, 3]
     assert floor == 0
 
@@ -123,12 +123,18 @@ def test_the_newest_end_where_no_more_fits(tables: Tables) -> None:
     assert tables.read(log.newest, 10, 6)[1] == 2
 
 
-def test_the_newest_of_a_trimmed_log_do_not_reach_below_a_floor(tables: Tables) -> None:
+def test_the_newest_of_a_trimmed_log_come_with_the_floors_of_users(tables: Tables) -> None:
     tables.tell("u", *"abcde")
-    tables.write(users.raise_floors, {"v": 3})
-    entries, floor = tables.read(log.newest, 10, 1000)
-    assert [entry.seq for entry in entries] == [4, 5]
-    assert floor == 3
+    tables.write(users.raise_floors, {"v": 3, "w": 2, "x": 0})
+    entries, floor, floors = tables.read(log.newest, 10, 1000)
+    assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5]
+    assert (floor, floors) == (0, {"v": 3, "w": 2})
+
+
+def test_the_newest_reach_no_further_back_than_there_is_room_for_floors(tables: Tables) -> None:
+    tables.tell("u", *"abcde")
+    tables.write(users.raise_floors, {"v": 4, "w": 4, "x": 3, "y": 3})
+    assert tables.read(log.newest, 3, 1000)[1:] == (3, {"v": 4, "w": 4})
 
 
 # --- remembered answers -----------------------------------------------------------------------------
