@@ -256,6 +256,10 @@ class Inbox:
         with stopped:
             await self._writer.run()
 
+    async def _watch_store(self, watching: trio.CancelScope) -> None:
+        with watching:
+            await self._writer.watch_store()
+
     async def _close(self, stopped: trio.CancelScope) -> None:
         """Write what waits, for at most DRAIN_S seconds, whether or not we are being cancelled."""
         stopped.deadline = trio.current_time() + DRAIN_S
@@ -305,7 +309,10 @@ async def open_inbox(
         stopped = trio.CancelScope(shield=True)  # _close gives it its deadline
         nursery.start_soon(inbox._run, stopped)
         nursery.start_soon(inbox._writer.watch)
+        watching = trio.CancelScope()
+        nursery.start_soon(inbox._watch_store, watching)
         try:
             yield inbox
         finally:
+            watching.cancel()
             await inbox._close(stopped)

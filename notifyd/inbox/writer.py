@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from notifyd.inbox.group import Committed, Work
-    from notifyd.store.base import Entry, Store
+    from notifyd.store.base import Entry, NewEntry, Store, Transaction
 
     OnCommit = Callable[[Sequence[Entry], frozenset[str]], None]
 
@@ -148,6 +149,12 @@ class Writer:
         finally:
             self._abandon()
 
+    async def watch_store(self) -> None:
+        """Let `run` raise what ends the process when another's COMMIT has failed, as prices' and watches'."""
+        await self._store.failed.wait()
+        with suppress(Unavailable):  # it has ended already, or writes all the time
+            self.enqueue(_nothing)
+
     async def watch(self) -> None:
         """Answer requests whose time has passed, until `run` ends."""
         with self._watching:
@@ -272,6 +279,10 @@ class Writer:
         self._receive.close()
         self._watching.cancel()
         _refuse(self._unanswered, OutcomeUnknown("the server is stopping"))
+
+
+def _nothing(_tx: Transaction) -> tuple[Sequence[NewEntry], None]:
+    return (), None
 
 
 def _weight(work: Prepared) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import trio
     from sqlalchemy import CursorResult, Table
     from sqlalchemy.sql import Executable
 
@@ -94,6 +95,7 @@ class Store(Protocol):
     """
 
     epoch: str
+    failed: trio.Event  #: Set when a COMMIT has failed, whoever asked for it: nothing is written any more.
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one read snapshot. Raises Unavailable."""

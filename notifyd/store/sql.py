@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -107,6 +107,7 @@ class Database:
         self._closed = False
         self._lock = threading.Lock()
         self._failed: CommitFailed | None = None
+        self.on_failed: Callable[[], None] = _ignore  # called once, in the thread whose COMMIT failed
 
     def write(self, work: Callable[[Transaction], T], call: Call) -> T:
         """`Store.write` in this thread, without its deadline."""
@@ -187,7 +188,12 @@ class Database:
             if sqlite.is_interrupt(error):  # by our own deadline, before anything was written
                 raise Unavailable from error
             self._failed = CommitFailed(str(error.orig))
+            self.on_failed()
             raise CommitFailed(str(error.orig)) from error
+
+
+def _ignore() -> None:
+    """Nobody listens yet."""
 
 
 def _connect(engine: Engine) -> Connection:
@@ -243,11 +249,18 @@ class SqlStore:
         self, database: Database, *, epoch: str, clock: Callable[[], int], deadline_s: float
     ) -> None:
         self.epoch = epoch
+        self.failed = trio.Event()
         self._database = database
         self._clock = clock
         self._deadline_s = deadline_s
         self._writer = trio.CapacityLimiter(1)
         self._readers = trio.CapacityLimiter(READERS)
+        self._token = trio.lowlevel.current_trio_token()
+        database.on_failed = self._fail
+
+    def _fail(self) -> None:
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self.failed.set)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._call(self._readers, self._database.read, work, Unavailable)

@@ -233,6 +233,7 @@ class FailingStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.epoch = store.epoch
+        self.failed = store.failed
         self.steps = 0
         self.fail_at = 0  # never
 

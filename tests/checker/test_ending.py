@@ -38,6 +38,7 @@ class CalmStore:
 
     def __init__(self, database: Database, epoch: str) -> None:
         self.epoch = epoch
+        self.failed = trio.Event()
         self.database = database
 
     async def read(self, work: Callable[[Transaction], T]) -> T:

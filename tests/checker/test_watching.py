@@ -34,7 +34,7 @@ class Between:
     def __init__(self, store: Store, before_write: Callable[[], Awaitable[object]]) -> None:
         self._store = store
         self._before_write = before_write
-        self.epoch = store.epoch
+        self.epoch, self.failed = store.epoch, store.failed
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._store.read(work)

@@ -45,6 +45,7 @@ class FaultyStore:
 
     def __init__(self, database: Database, epoch: str, clock: Clock) -> None:
         self.epoch = epoch
+        self.failed = trio.Event()
         self.faults: deque[Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]] = deque()
         self.reads = 0
         self.writes = 0

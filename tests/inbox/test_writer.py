@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from sqlalchemy import text
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from notifyd.clock import wall_ms
 from notifyd.errors import (
     CommitFailed,
     DiskFull,
@@ -18,14 +20,16 @@ from notifyd.errors import (
     StatementFailed,
     Unavailable,
 )
-from notifyd.inbox import Publication, Receipt
+from notifyd.inbox import Publication, Receipt, open_inbox
 from notifyd.messages import custom
 from notifyd.store.base import NewEntry
+from notifyd.store.sql import open_store
 from tests.inbox.conftest import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from notifyd.inbox import Inbox
     from notifyd.store.base import Transaction
@@ -404,6 +408,30 @@ async def test_a_commit_found_failed_afterwards_ends_the_writer_too(
             with pytest.raises(OutcomeUnknown):
                 await inbox.append(note())
             await trio.sleep_forever()
+
+
+async def test_a_commit_of_somebody_else_that_failed_ends_the_writer_at_once(
+    autojump_clock: MockClock, opened: Opened, store: FaultyStore
+) -> None:
+    with pytest.RaisesGroup(CommitFailed):
+        async with opened():
+            store.fail(CommitFailed())  # what the store says to every write from then on
+            store.failed.set()
+            await trio.sleep_forever()
+
+
+async def test_a_commit_beside_the_log_that_failed_ends_the_real_store_too(tmp_path: Path) -> None:
+    def dangling(tx: Transaction) -> None:
+        tx.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
+        tx.execute(text("CREATE TABLE b (id INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)"))
+        tx.execute(text("INSERT INTO b VALUES (1)"))
+
+    async with open_store(f"sqlite:///{tmp_path}/log.db", clock=wall_ms) as store:
+        with pytest.RaisesGroup(CommitFailed), trio.fail_after(10):
+            async with open_inbox(store, clock=wall_ms, retention_ms=1, max_rows_per_user=1):
+                with pytest.raises(CommitFailed):
+                    await store.write(dangling)
+                await trio.sleep_forever()
 
 
 # --- stopping ---------------------------------------------------------------------------------------

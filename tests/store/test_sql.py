@@ -176,8 +176,11 @@ async def test_a_commit_that_fails_is_the_last_thing_written(database_url: str) 
         tx.execute(text("INSERT INTO b VALUES (1)"))
 
     async with open_store(database_url, clock=wall_ms) as store:
+        assert not store.failed.is_set()
         with pytest.raises(CommitFailed, match="FOREIGN KEY"):
             await store.write(dangling)
+        with trio.fail_after(5):
+            await store.failed.wait()
         with pytest.raises(CommitFailed, match="FOREIGN KEY"):
             await store.write(add)
         assert await store.read(names) == []

@@ -35,6 +35,7 @@ class WeakStore:
     epoch: str = ""
     faults: deque[Exception] = field(default_factory=deque)
     slow_s: float = 0.0
+    failed: trio.Event = field(default_factory=trio.Event)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         await trio.lowlevel.checkpoint()
