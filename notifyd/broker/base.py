@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from notifyd.broker.window import Framer
 
 
 class Listener(Protocol):
@@ -15,4 +18,13 @@ class Listener(Protocol):
 
     user_id: str
 
+    @property
+    def framer(self) -> Framer | None:
+        """How entries look on its wire; None for a reader that takes them as they are: it is only visited."""
+        ...
+
     def visit(self) -> None: ...
+
+    def offer(self, data: bytes, after: int, up_to: int) -> None:
+        """`visit` for one of many: `data` is all that lies in `(after, up_to]` for it, made by its framer."""
+        ...

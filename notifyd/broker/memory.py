@@ -17,10 +17,10 @@ import trio
 from notifyd.meters import WRITING_S, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     from notifyd.broker.base import Listener
-    from notifyd.broker.window import News, Window
+    from notifyd.broker.window import Framer, News, Window
     from notifyd.store.base import Entry
 
 #: Visits between two checkpoints: about 2 ms of writing, so that nothing else waits longer.
@@ -61,7 +61,7 @@ class Broker:
         self._clock = clock
         self._delivered = self._replayed = 0
         self._timed: deque[tuple[int, float]] = deque(maxlen=MAX_TIMED)
-        self._all: dict[Listener, None] = {}
+        self._crowds: dict[Framer | None, dict[Listener, None]] = {}  # by what their bytes look like
         self._hidden: set[Listener] = set()
         self._by_user: dict[str, tuple[Listener, ...]] = {}
         self._wake, self._woken = trio.open_memory_channel[None](1)
@@ -72,14 +72,15 @@ class Broker:
         No checkpoint may lie between its last look and this call. Only the server's own listeners, of users
         who are nobody, are `hidden`: they are not counted.
         """
-        self._all[listener] = None
+        self._crowds.setdefault(listener.framer, {})[listener] = None
         if hidden:
             self._hidden.add(listener)
         self._by_user[listener.user_id] = (*self._by_user.get(listener.user_id, ()), listener)
 
     def detach(self, listener: Listener) -> None:
         """Forget `listener`; harmless when it is not attached."""
-        if self._all.pop(listener, listener) is listener:
+        crowd = self._crowds.get(listener.framer)
+        if crowd is None or crowd.pop(listener, listener) is listener:
             return
         self._hidden.discard(listener)
         left = tuple(other for other in self._by_user[listener.user_id] if other is not listener)
@@ -91,7 +92,7 @@ class Broker:
     def live(self, user_ids: Iterable[str] | None) -> int:
         """How many listeners these users have now; all of them for None."""
         if user_ids is None:
-            return len(self._all) - len(self._hidden)
+            return sum(map(len, self._crowds.values())) - len(self._hidden)
         return sum(len(self._by_user.get(user_id, ())) for user_id in user_ids)
 
     def publish(self, entries: Iterable[Entry], withdrawn: frozenset[str] = frozenset()) -> None:
@@ -114,23 +115,40 @@ class Broker:
         while self.settled < self.window.head:
             target = self._target = self.window.head
             news = self.window.news(self.settled)
-            count = 0
-            for count, listener in enumerate(self._concerned(news), start=1):
-                listener.visit()
-                if count % SLICE == 0:
-                    await trio.lowlevel.checkpoint()
+            count = await (self._visit_everyone(news) if news.everyone else self._visit_some(news))
             self._delivered += self._offered(news, count)
             self.settled = target
             self._note_written(target, concerned=count)
         await trio.lowlevel.checkpoint()
 
-    def _concerned(self, news: News) -> Iterator[Listener]:
-        """A copy is walked: listeners come and go between slices, and one that went ignores its visit."""
-        if news.everyone:
-            yield from list(self._all)
-            return
-        for user_id in news.own:
-            yield from self._by_user.get(user_id, ())
+    async def _visit_some(self, news: News) -> int:
+        concerned = [listener for user_id in news.own for listener in self._by_user.get(user_id, ())]
+        for part in _slices(concerned):
+            for listener in part:
+                listener.visit()
+            await _breathe(part)
+        return len(concerned)
+
+    async def _visit_everyone(self, news: News) -> int:
+        """Copies are walked: listeners come and go between slices, and one that went ignores its visit."""
+        count = 0
+        for framer, crowd in list(self._crowds.items()):
+            listeners = list(crowd)
+            count += len(listeners)
+            for part in _slices(listeners):
+                self._visit_alike(part, framer, news.own)
+                await _breathe(part)
+        return count
+
+    def _visit_alike(self, part: Sequence[Listener], framer: Framer | None, own: Container[str]) -> None:
+        """What is the same for all of them is found once; it is looked for again in every slice."""
+        after, up_to = self.settled, self._target
+        data = None if framer is None else self.window.announced(after, up_to, framer)
+        for listener in part:
+            if data is None or listener.user_id in own:
+                listener.visit()
+            else:
+                listener.offer(data, after, up_to)
 
     # --- counting: once for each look, so that a visit costs nothing more ---------------------------------
 
@@ -165,3 +183,14 @@ class Broker:
             delivered=self._delivered,
             replayed=self._replayed,
         )
+
+
+def _slices(listeners: Sequence[Listener]) -> Iterator[Sequence[Listener]]:
+    for start in range(0, len(listeners), SLICE):
+        yield listeners[start : start + SLICE]
+
+
+async def _breathe(part: Sequence[Listener]) -> None:
+    """Let others run after a whole slice."""
+    if len(part) == SLICE:
+        await trio.lowlevel.checkpoint()

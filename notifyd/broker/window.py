@@ -224,6 +224,14 @@ class Window:
             joined = self._shared[key] = self._join(self._everyone.after(position), framer, limit)
         return joined
 
+    def announced(self, after: int, up_to: int, framer: Framer) -> bytes | None:
+        """All announcements in `(after, up_to]` as bytes for one write; None when they do not fit into one
+        or have left the window."""
+        if after < self.floor:
+            return None
+        parts = [slot.framed(framer) for slot in self._everyone.after(after) if slot.entry.seq <= up_to]
+        return b"".join(parts) if sum(map(len, parts)) <= JOIN_BYTES else None
+
     def _join(self, slots: Sequence[Slot], framer: Framer, limit: int) -> Joined:
         if len(slots) == 1:
             return Joined(slots[0].framed(framer), self.head, False)

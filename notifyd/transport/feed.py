@@ -88,6 +88,16 @@ class Feed:
             self._start_pump()
             self.lane.broker.put_off(self.user_id, self.position)
 
+    def offer(self, data: bytes, after: int, up_to: int) -> None:
+        """`visit`, with what would be found after `after`, the broker's `settled`, already in hand."""
+        if self.busy or self.position > after:
+            self.visit()
+            return
+        self.position = up_to
+        if data and not self.outbox.send(data):
+            self._taken = after
+            self._start_pump()
+
     @property
     def reached(self) -> int:
         """The seq up to which everything has been put on the socket."""

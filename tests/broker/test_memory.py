@@ -6,16 +6,23 @@ import trio
 import trio.testing
 
 from notifyd.broker.memory import SLICE, Broker
-from notifyd.broker.window import Window
+from notifyd.broker.window import JOIN_BYTES, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from notifyd.broker.window import Framer
     from notifyd.store.base import Entry
 
 
+def frame(cursor: str, message: bytes) -> bytes:
+    return cursor.encode().ljust(len(message)) + b","
+
+
 class Recorder:
-    """A listener that only notes what it was visited for."""
+    """A listener that only notes what it was visited for, or was offered."""
+
+    framer: Framer | None = staticmethod(frame)
 
     def __init__(self, broker: Broker, user_id: str) -> None:
         self.user_id = user_id
@@ -29,6 +36,23 @@ class Recorder:
         position = max(self.position, self._broker.settled)
         self.seen += [slot.entry.seq for slot in self._broker.window.after(self.user_id, position)]
         self.position = self._broker.window.head
+
+    def offer(self, data: bytes, after: int, up_to: int) -> None:
+        if self.position > after:
+            self.visit()
+            return
+        self.visits += 1
+        self.seen += [int(cursor.strip().partition("-")[2]) for cursor in data.decode().split(",")[:-1]]
+        self.position = up_to
+
+
+class Plain(Recorder):
+    """One without a wire, which is only visited."""
+
+    framer = None
+
+    def offer(self, data: bytes, after: int, up_to: int) -> None:
+        raise AssertionError("offered bytes")
 
 
 def make_broker(now_ms: int = 0) -> Broker:
@@ -63,6 +87,46 @@ async def test_many_commits_before_a_look_are_one_visit(
     nursery.start_soon(broker.run_dispatcher)
     await trio.testing.wait_all_tasks_blocked()
     assert (ann.visits, ann.seen) == (1, [1, 2, 3, 4, 5])
+
+
+async def test_everyone_gets_the_same_in_one_look(entry: Callable[..., Entry]) -> None:
+    broker = make_broker()
+    listeners = [Recorder(broker, "ann"), Plain(broker, "bob"), Recorder(broker, "eve")]
+    for listener in listeners:
+        broker.attach(listener)
+    broker.publish([entry(1), entry(2, "eve"), entry(3), entry(4, "nobody")])
+    await broker.settle()
+    assert [listener.seen for listener in listeners] == [[1, 3], [1, 3], [1, 2, 3]]
+
+
+async def test_what_is_committed_during_a_look_is_not_passed_over(entry: Callable[..., Entry]) -> None:
+    broker = make_broker()
+    listeners = [Recorder(broker, f"u{n}") for n in range(2 * SLICE)]
+    for listener in listeners:
+        broker.attach(listener)
+    broker.publish([entry(1)])
+
+    async def commit() -> None:
+        broker.publish([entry(2, "u0"), entry(3), entry(4, f"u{2 * SLICE - 1}")])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(broker.settle)
+        nursery.start_soon(commit)
+    assert [listeners[n].seen for n in (0, 1, -1)] == [[1, 2, 3], [1, 3], [1, 3, 4]]
+
+
+async def test_more_than_one_write_holds_is_left_to_each(entry: Callable[..., Entry]) -> None:
+    broker = Broker(Window("e", 0, max_entries=2), lambda: 0)
+    few, many = Recorder(broker, "ann"), Recorder(broker, "bob")
+    broker.attach(few)
+    broker.publish([entry(seq) for seq in (1, 2, 3)])  # the first has left the window already
+    await broker.settle()
+    assert few.seen == [2, 3], "visited, and told what the window holds"
+    broker.attach(many)
+    broker.publish([entry(4, size=JOIN_BYTES), entry(5)])
+    assert broker.window.announced(3, 5, frame) is None
+    await broker.settle()
+    assert (few.seen, many.seen) == ([2, 3, 4, 5], [4, 5])
 
 
 async def test_others_run_between_slices(entry: Callable[..., Entry]) -> None:
