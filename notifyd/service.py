@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from notifyd.api.app import create_app, create_operator_app
+from notifyd.api.direct import PATH, DirectPublish
 from notifyd.api.parts import ApiParts
 from notifyd.broker.memory import Broker
 from notifyd.broker.subscriptions import open_subscription
@@ -237,6 +238,7 @@ async def _open_front(
             websocket=partial(serve_websocket, lane=lane),
             sse=partial(serve_sse, lane=lane),
             http=http.serve,
+            direct={PATH: DirectPublish(parts)},
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
         )
         binds = [(main, config.listen)]

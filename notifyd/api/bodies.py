@@ -45,7 +45,7 @@ async def read_body(*, limit: int, empty: bytes | None = None) -> bytes:
         return empty
     declared = request.content_length
     if declared is not None and declared > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     with trio.move_on_after(BODY_SECONDS):
         return await _collect(limit)
     raise SlowBody
@@ -56,11 +56,11 @@ async def _collect(limit: int) -> bytes:
     async for chunk in request.body:
         body += chunk
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     return bytes(body)
 
 
-def _too_large(limit: int) -> TooLarge:
+def too_large(limit: int) -> TooLarge:
     return TooLarge(f"At most {limit} bytes are accepted here")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,17 +15,9 @@ from notifyd.api.describe import PUBLISHER, WRITES, Answer, describe
 from notifyd.api.fields import Count
 from notifyd.api.parts import parts
 from notifyd.api.price_rows import PriceRow, Reader
+from notifyd.api.price_storing import store_batch
 from notifyd.clock import Pace
-from notifyd.messages import encode_json
 from notifyd.store import prices
-from notifyd.store.folding import prefixes, words
-from notifyd.store.prices import Batch, Stored
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
-
-    from notifyd.store.base import Store
 
 bp = Blueprint("prices", __name__)
 
@@ -105,47 +97,10 @@ async def post_prices() -> Response:
     for index, row in enumerate(rows):
         await pace.breathe()
         reader.read(index, row)
-    stored = await _store(store, publisher, batch_id, reader)
+    stored = await store_batch(store, publisher, batch_id, reader)
     if stored.added:
         parts().on_prices()
     return _accepted(stored.answer)
-
-
-async def _store(store: Store, publisher: str, batch_id: str, reader: Reader) -> Stored:
-    head = {"batch_id": batch_id, "accepted": reader.accepted, "rejected": reader.rejected}
-    items, stores = _json(reader.items()), _json(reader.stores())
-    fresh = await store.read(lambda tx: prices.fresh_names(tx, items, stores))
-    named, beginnings = await _words([(row[0], row[2]) for row in fresh[0]])
-    batch = Batch(
-        batch_id=batch_id,
-        publisher=publisher,
-        items=_json([tuple(row) for row in fresh[0]]),
-        stores=_json([tuple(row) for row in fresh[1]]),
-        prices=_json([(offset, *price) for offset, price in enumerate(reader.prices(), 1)]),
-        count=len(reader.prices()),
-        answer=encode_json(head).removesuffix(b"}"),
-        words=_json(named),
-        prefixes=_json(beginnings),
-    )
-    return await store.write(lambda tx: prices.add_batch(tx, batch))
-
-
-async def _words(names: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The words of items' names, and the beginnings of these words."""
-    pace = Pace()
-    found: list[tuple[str, str]] = []
-    beginnings: dict[str, list[str]] = {}
-    for item_id, folded_name in names:
-        await pace.breathe()
-        for word in words(folded_name):
-            found.append((item_id, word))
-            if word not in beginnings:
-                beginnings[word] = prefixes(word)
-    return found, [(word, prefix) for word, each in beginnings.items() for prefix in each]
-
-
-def _json(rows: Sequence[Any]) -> str:
-    return encode_json(rows).decode()
 
 
 def _accepted(content: bytes) -> Response:

@@ -79,7 +79,7 @@ def problem(error: HttpError, root: str = "$") -> dict[str, Any]:
 
 def problem_response(error: HttpError, headers: dict[str, str] | None = None) -> Response:
     """`error` as an HTTP answer, with the header fields its status asks for."""
-    return _response(problem(error), _headers_of(error) | (headers or {}))
+    return _response(problem(error), headers_of(error) | (headers or {}))
 
 
 def invalid(fault: msgspec.ValidationError, root: str = "$") -> Unprocessable:
@@ -157,7 +157,7 @@ async def _on_framework_error(error: HTTPException) -> Response:
     return _response(document, headers)
 
 
-def _headers_of(error: HttpError) -> dict[str, str]:
+def headers_of(error: HttpError) -> dict[str, str]:
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)

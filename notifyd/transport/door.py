@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
 
 from notifyd.errors import HttpError, NotFound, Unavailable
+from notifyd.transport.direct import is_plain, serve_direct
 from notifyd.transport.head import parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
@@ -24,8 +26,9 @@ from notifyd.transport.wire import Wire
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
+    from notifyd.transport.direct import Call
     from notifyd.transport.head import RequestHead
 
     FastLane = Callable[[socket.socket, RequestHead, bytes], Coroutine[Any, Any, None]]
@@ -67,7 +70,7 @@ class Door:
 
     `websocket` and `sse` get a non-blocking socket, the head and the bytes read after it; they return when
     the connection has ended and close the socket; with None there are no streams here. `http` serves the
-    one request of a DoorStream.
+    one request of a DoorStream. `direct` has what answers a plain POST to a path without the HTTP server.
     `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
     """
 
@@ -77,12 +80,14 @@ class Door:
         websocket: FastLane | None,
         sse: FastLane | None,
         http: HttpTurn,
+        direct: Mapping[str, Call] = MappingProxyType({}),
         on_refused: Callable[[str, int, str], None] = lambda ip, status, reason: None,
         limit: Callable[[], int] = connection_limit,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
         self._http = http
+        self._direct = direct
         self._on_refused = on_refused
         self._limit = limit
         self._accepting = trio.CancelScope()
@@ -240,13 +245,19 @@ class Door:
 
     async def _http_turn(self, wire: Wire, head: RequestHead) -> bool:
         """Whether another request may follow. Raises HttpError for a request that turned out malformed."""
-        stream = DoorStream(wire, head, is_last=self.is_draining)
+        call = self._direct.get(head.path)
         self._busy += 1
         try:
-            await self._http(stream)
+            if call is not None and is_plain(head):
+                return await serve_direct(wire, head, call, self.is_draining)
+            return await self._serve_http(wire, head)
         finally:
             self._busy -= 1
             self._turn_over.unpark_all()
+
+    async def _serve_http(self, wire: Wire, head: RequestHead) -> bool:
+        stream = DoorStream(wire, head, is_last=self.is_draining)
+        await self._http(stream)
         if stream.fault is not None and not stream.started:
             raise stream.fault
         return stream.reusable
