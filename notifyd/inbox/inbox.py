@@ -16,7 +16,7 @@ from notifyd.inbox.reading import Question
 from notifyd.inbox.records import InboxDistributions, InboxStatistics, Listing, Receipt, Resumption
 from notifyd.inbox.upkeep import Acks, Retention
 from notifyd.inbox.writer import Writer
-from notifyd.store import log, users
+from notifyd.store import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -144,20 +144,23 @@ class Inbox:
 
     # --- reading ------------------------------------------------------------------------------------
 
-    async def resume(self, user_id: str, cursor: str | None, *, window_floor: int) -> Resumption:
+    async def resume(
+        self, user_id: str, cursor: str | None, *, window_floor: int, limit_bytes: int = PAGE_BYTES
+    ) -> Resumption:
         """Where a stream of this user starts. Raises Unavailable.
 
         Everything after `window_floor` is in memory, but what was gone when `newest` was read: a cursor from
-        there on needs no look at the store.
+        there on needs no look at the store. For one below it the same look gives the first page.
         """
         self._appeared(user_id)
         proven = reading.prove(cursor, self.epoch, self.head)
         if isinstance(proven, str):
             return Resumption(self.head, recovered=False, reason=proven)
         if proven.seq < max(window_floor, self._floors.get(user_id, 0)):
-            floor = await self._store.read(partial(users.floor, user_id=user_id))
-            if proven.seq < floor:
+            page = await self.page(user_id, proven.seq, limit_bytes=limit_bytes)
+            if page.trimmed:
                 return Resumption(self.head, recovered=False, reason="trimmed")
+            return Resumption(proven.seq, recovered=True, reason=None, page=page)
         return Resumption(proven.seq, recovered=True, reason=None)
 
     async def page(

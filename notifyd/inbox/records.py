@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from notifyd.messages import Cursor, Draft, RecoveryReason, State
     from notifyd.meters import Histogram
-    from notifyd.store.base import Entry
+    from notifyd.store.base import Entry, LogPage
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,15 @@ class Listing:
 
 
 class Resumption(NamedTuple):
-    """Where a stream starts: after `position`, which is the head when continuity is not proven."""
+    """Where a stream starts: after `position`, which is the head when continuity is not proven.
+
+    `page` is what follows there when the store had to be asked for the proof.
+    """
 
     position: int
     recovered: bool
     reason: RecoveryReason | None
+    page: LogPage | None = None
 
 
 @dataclass(frozen=True)

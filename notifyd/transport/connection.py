@@ -14,7 +14,7 @@ from notifyd.errors import CloseCode
 from notifyd.messages import ConnectionEstablished, Reconnect, encode, iso
 from notifyd.session import Session
 from notifyd.transport.actions import perform
-from notifyd.transport.feed import STALL_S, Feed
+from notifyd.transport.feed import PAGE_BYTES, STALL_S, Feed
 from notifyd.transport.heartbeat import PROBE_LOOK_S, Probe
 from notifyd.transport.registry import Connections, ConnectionStatistics
 
@@ -135,11 +135,16 @@ class Connection(Feed):
         """
         broker = self.lane.broker
         start = await self.lane.inbox.resume(
-            self.user_id, cursor, window_floor=broker.window.floor_of(self.user_id)
+            self.user_id,
+            cursor,
+            window_floor=broker.window.floor_of(self.user_id),
+            limit_bytes=PAGE_BYTES,
         )
         if self.closing or self.outbox.gone:
             return
         self.position = start.position
+        if not broker.window.covers(start.position):  # nor will it be: its floor only rises
+            self.first_page = start.page
         self.lane.connections.journal.opened(self)
         established = ConnectionEstablished(
             user_id=self.user_id,

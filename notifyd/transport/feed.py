@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from notifyd.broker.window import Framer
+    from notifyd.store.base import LogPage
     from notifyd.transport.connection import Lane
 
 #: Seconds without a byte accepted by a peer that has messages waiting, before it is reset.
@@ -37,7 +38,18 @@ log = structlog.get_logger("notifyd.transport")
 class Feed:
     """A Listener of the broker. Nothing here waits but the pump; what would raise ends the connection."""
 
-    __slots__ = ("_pump_scope", "_taken", "busy", "closing", "id", "lane", "outbox", "position", "user_id")
+    __slots__ = (
+        "_pump_scope",
+        "_taken",
+        "busy",
+        "closing",
+        "first_page",
+        "id",
+        "lane",
+        "outbox",
+        "position",
+        "user_id",
+    )
 
     framer: Framer
 
@@ -49,6 +61,7 @@ class Feed:
         self.position = -1  # no stream yet
         self.busy = True  # `visit` has nothing to do here: no stream yet, a pump at work, or closing
         self.closing = False
+        self.first_page: LogPage | None = None  # of the log after `position`, when it has been read already
         self._taken = -1  # while something waits in the outbox: all up to here does not
         self._pump_scope: trio.CancelScope | None = None
 
@@ -199,8 +212,10 @@ class Feed:
 
     async def _read_log(self) -> None:
         """Send one page of the log; the position lies below the window."""
+        page, self.first_page = self.first_page, None
         try:
-            page = await self.lane.inbox.page(self.user_id, self.position, limit_bytes=PAGE_BYTES)
+            if page is None:
+                page = await self.lane.inbox.page(self.user_id, self.position, limit_bytes=PAGE_BYTES)
         except StoreError:
             self.close(CloseCode.TRY_AGAIN_LATER)
             return

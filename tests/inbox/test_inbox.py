@@ -333,7 +333,9 @@ async def test_a_cursor_in_the_window_is_judged_without_the_store(
         assert store.reads == reads
 
 
-async def test_a_cursor_below_the_window_is_good_down_to_the_floors(opened: Opened, clock: Clock) -> None:
+async def test_a_cursor_below_the_window_is_good_down_to_the_floors(
+    opened: Opened, store: FaultyStore, clock: Clock
+) -> None:
     async with opened(retention_ms=1000) as inbox:
         for user in ("u", None, "v"):
             await inbox.append(note(user))
@@ -344,10 +346,14 @@ async def test_a_cursor_below_the_window_is_good_down_to_the_floors(opened: Open
         async def resumed(user: str, seq: int) -> Resumption:
             return await inbox.resume(user, f"{inbox.epoch}-{seq}", window_floor=4)
 
+        reads = store.reads
         assert await resumed("u", 1) == Resumption(4, False, "trimmed")
-        assert await resumed("u", 2) == Resumption(2, True, None)
+        assert (await resumed("u", 2))[:3] == (2, True, None)
         assert await resumed("v", 2) == Resumption(4, False, "trimmed")
-        assert await resumed("v", 3) == Resumption(3, True, None)
+        start = await resumed("v", 3)
+        assert start[:3] == (3, True, None)
+        assert store.reads == reads + 4
+        assert start.page == await inbox.page("v", 3), "read in the same look"
         page = await listed(inbox, since=f"{inbox.epoch}-1")
         assert (page.recovered, page.reason, len(page.items)) == (False, "trimmed", 1)
 

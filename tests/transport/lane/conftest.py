@@ -67,7 +67,9 @@ class FakeInbox:
     def head(self) -> int:
         return self.entries[-1].seq if self.entries else 0
 
-    async def resume(self, user_id: str, cursor: str | None, *, window_floor: int) -> Resumption:
+    async def resume(
+        self, user_id: str, cursor: str | None, *, window_floor: int, limit_bytes: int = 1 << 18
+    ) -> Resumption:
         await self.before_answer()
         if cursor is None:
             return Resumption(self.head, recovered=False, reason="no-cursor")
@@ -78,7 +80,10 @@ class FakeInbox:
             return Resumption(self.head, recovered=False, reason="other-epoch")
         if parsed.seq > self.head:
             return Resumption(self.head, recovered=False, reason="future")
-        return Resumption(parsed.seq, recovered=True, reason=None)
+        if parsed.seq >= window_floor:
+            return Resumption(parsed.seq, recovered=True, reason=None)
+        page = await self.page(user_id, parsed.seq, limit_bytes=limit_bytes)
+        return Resumption(parsed.seq, recovered=True, reason=None, page=page)
 
     async def page(
         self, user_id: str, after: int, *, limit_bytes: int = 1 << 18, limit_rows: int = 500
