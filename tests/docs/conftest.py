@@ -2,8 +2,8 @@
 
 A fenced block is `console`, or `<language> <file name>` for a file shown whole. Behind `console` stand the
 name of its terminal (one is the default) and `stays` when its last command goes on, like a server. Lines that
-begin with `$ ` are commands, lines indented below them belong to them, all others are what is seen, with `…` for
-what differs each time.
+begin with `$ ` are commands, lines indented below them belong to them, all others are what is seen, with `…`
+for what differs each time. A block without a command is what a command that stays shows next.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ class Step(NamedTuple):
 def steps_of(block: Block) -> list[Step]:
     """The commands of a console block."""
     steps: list[Step] = []
+    if "$ " not in block.text:
+        return steps
     for line in block.text.splitlines():
         if line.startswith("$ "):
             steps.append(Step(line.removeprefix("$ "), []))
@@ -88,6 +90,7 @@ class Terminal:
 
     def __init__(self, folder: Path, env: dict[str, str], port: int) -> None:
         self.seen = ""
+        self._read = 0  # how much of it a block has already asked for
         self._port = port
         self._bash = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
@@ -118,6 +121,8 @@ class Terminal:
     def run(self, block: Block) -> None:
         """Every command in turn: it shows what the document says, and ends well unless it stays."""
         steps = steps_of(block)
+        if not steps:
+            self.expect([self._here(line) for line in block.text.splitlines()], self._read)
         for number, step in enumerate(steps, start=1):
             self.type(step, stays="stays" in block.words and number == len(steps))
 
@@ -137,12 +142,16 @@ class Terminal:
         patterns = [".*".join(re.escape(part) for part in line.split("…")) for line in lines]
         pattern = re.compile(r"(?:.*\n)*?".join(rf"{pattern}\n" for pattern in patterns), re.MULTILINE)
         self._until(lambda text: pattern.search(text) is not None, step or Step("", lines), begun)
+        match = pattern.search(self.seen, begun)
+        assert match is not None
+        self._read = match.end()
 
     def _until(self, done: Callable[[str], bool], step: Step, begun: int) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not done(self.seen[begun:]):
             left = deadline - time.monotonic()
-            assert left > 0 and self._more(left), f"{step} has not come; seen: {self.seen[begun:]}"
+            if left <= 0 or not self._more(left):
+                raise AssertionError(f"{step} has not come; seen: {self.seen[begun:]}")
 
     def _more(self, seconds: float) -> bool:
         assert self._bash.stdout is not None
