@@ -126,11 +126,15 @@ class Terminal:
         for number, step in enumerate(steps, start=1):
             self.type(step, stays="stays" in block.words and number == len(steps))
 
+    def start(self, command: str) -> None:
+        """A command that is not in the document, and need not end."""
+        self.type(Step(command, []), stays=True)
+
     def type(self, step: Step, *, stays: bool = False) -> None:
         begun = len(self.seen)
         end = f"@@{begun}@@"
         assert self._bash.stdin is not None
-        self._bash.stdin.write(f"{self._here(step.command)}\necho {end}$?\n".encode())
+        self._bash.stdin.write(f"{self._here(step.command)}\nprintf '\\n{end}%s\\n' $?\n".encode())
         self._bash.stdin.flush()
         if not stays:
             self._until(lambda text: re.search(rf"^{end}\d+$", text, re.MULTILINE) is not None, step, begun)
