@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from jwt import PyJWS
+from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
+from jwt.utils import force_bytes
 
-from notifyd.errors import Forbidden, Unauthorized
+from notifyd.errors import ConfigError, Forbidden, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,11 +58,22 @@ class Identity:
 # --- tokens ---------------------------------------------------------------------------------------------
 
 
+_HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
+
+
+class _PreparedHmac(HMACAlgorithm):
+    """HMAC with a key that was looked at once: PyJWT tries at every token whether it is some other kind."""
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return force_bytes(key)
+
+
 class TokenVerifier:
     """Verifies HS256 tokens made with one secret.
 
     `audience`, `issuer` and `type_` are required of every token once given. There is no leeway on `exp`: how
-    long a connection outlives its token is the connection's business.
+    long a connection outlives its token is the connection's business. Raises ConfigError for a secret that is
+    another kind of key.
     """
 
     def __init__(
@@ -71,12 +85,13 @@ class TokenVerifier:
         issuer: str | None = None,
         type_: str | None = None,
     ) -> None:
-        self._key = secret.encode()
+        self._key = _secret_key(secret)
         self._user_claim = user_claim
         self._audience = audience
         self._issuer = issuer
         self._type = None if type_ is None else _media_type(type_)
-        self._signatures = PyJWS(algorithms=[ALGORITHM])
+        self._signatures = PyJWS(algorithms=[])
+        self._signatures.register_algorithm(ALGORITHM, _PreparedHmac(_HS256.hash_alg))
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -123,6 +138,13 @@ class TokenVerifier:
             audience = claims["aud"]
             if self._audience not in (audience if isinstance(audience, list) else [audience]):
                 raise ValueError("another audience")
+
+
+def _secret_key(secret: str) -> bytes:
+    try:
+        return _HS256.prepare_key(secret)
+    except InvalidKeyError as fault:
+        raise ConfigError(f"jwt_secret: {fault}") from None
 
 
 def mint_token(

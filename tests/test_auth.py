@@ -24,7 +24,7 @@ from notifyd.auth import (
     origin_allowed,
     request_facts,
 )
-from notifyd.errors import Forbidden, Unauthorized
+from notifyd.errors import ConfigError, Forbidden, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -554,3 +554,8 @@ def test_no_text_upsets_the_origin_rule(origin: str, host: str) -> None:
     assert origin_allowed(origin, host, ["https://shop.example"]) in (True, False)
     if origin_allowed(origin, host, ()):
         assert host
+
+
+def test_a_secret_that_is_another_kind_of_key_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="jwt_secret: .*asymmetric"):
+        TokenVerifier("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ\n-----END PUBLIC KEY-----\n")
