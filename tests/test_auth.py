@@ -557,5 +557,5 @@ def test_no_text_upsets_the_origin_rule(origin: str, host: str) -> None:
 
 
 def test_a_secret_that_is_another_kind_of_key_is_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match="jwt_secret: .*asymmetric"):
+    with pytest.raises(ConfigError, match=r"jwt_secret: .*asymmetric"):
         TokenVerifier("-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQ\n-----END PUBLIC KEY-----\n")
