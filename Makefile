@@ -5,10 +5,10 @@ STAMP := .venv/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench generate lock clean
+.PHONY: help setup demo test check quickstarts bench generate lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock pyproject.toml
 	@echo "setting up .venv (about a minute, once)"
@@ -31,6 +31,10 @@ check: $(STAMP) ## format, lint, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+quickstarts: $(STAMP) ## install what the documents' examples need, and run each from its text
+	@sh tests/docs/tools/install.sh .quickstarts
+	@$(BIN)/python -m pytest -n 2 tests/docs -rs
 
 bench: $(STAMP) ## measure fan-out (ARGS=--quick for a short run)
 	@$(BIN)/python -m bench $(ARGS)

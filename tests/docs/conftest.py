@@ -176,7 +176,7 @@ class Desk:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = find_port()
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFYD_")} | {
             "NOTIFYD_LISTEN": f"127.0.0.1:{self.port}",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -190,15 +190,20 @@ class Desk:
             self._terminals[name] = self._stack.enter_context(Terminal(self.folder, self.env, self.port))
         return self._terminals[name]
 
+    def here(self, text: str) -> str:
+        """`text` with the address of this desk's server."""
+        return SHOWN.sub(f"127.0.0.1:{self.port}", text)
+
     def write(self, name: str, text: str) -> Path:
         """A file of the document, its address being this desk's server."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(SHOWN.sub(f"127.0.0.1:{self.port}", text))
+        path.write_text(self.here(text))
         return path
 
 
-def free_port() -> int:
+def find_port() -> int:
+    """A port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -207,6 +212,11 @@ def free_port() -> int:
 @pytest.fixture
 def document() -> type[Document]:
     return Document
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    return find_port
 
 
 @pytest.fixture

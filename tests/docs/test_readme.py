@@ -14,10 +14,10 @@ def test_readme(document: Callable[[str], Any], desk: Any) -> None:
     assert "make demo" in first.text, "two commands that have tests of their own"
     for block in rest:
         desk.terminal(block.terminal).run(block)
-    desk.terminal().expect(["…Your import is done…", "…Hello from curl…", "…Orange juice 64 oz…"])
+    desk.terminal("listener").expect(["…Your import is done…", "…Hello from curl…", "…Orange juice 64 oz…"])
 
     desk.write("listen.py", readme.file("listen.py"))
-    listener = desk.terminal("listener")
+    listener = desk.terminal("python")
     listener.start('.venv/bin/python listen.py "$(.venv/bin/notifyd token --user 7)"')
     publish = '.venv/bin/notifyd publish --user 7 --message "from Python" --json'
     desk.terminal().start(f"until {publish} | grep -E 'live_connections\": ?2'; do :; done")
