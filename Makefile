@@ -5,7 +5,7 @@ STAMP := .venv/.ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quickstarts bench generate lock clean
+.PHONY: help setup demo test check quickstarts bench bench-peers generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ quickstarts: $(STAMP) ## install what the documents' examples need, and run each
 
 bench: $(STAMP) ## measure fan-out (ARGS=--quick for a short run)
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(STAMP) ## install the servers that notifyd is measured against, and try each
+	@sh bench/peers/install.sh .bench $(PYTHON)
+	@$(BIN)/python -m bench.peers
 
 generate: $(STAMP) ## write the files made of the message types: JSON Schema, TypeScript
 	@$(BIN)/python -m tools.generate
