@@ -16,17 +16,21 @@ def wall_ms() -> int:
 
 
 class Pace:
-    """Cuts long work on the event loop into slices: `await pace.breathe()` between its steps."""
+    """Cuts long work on the event loop into slices: `await pace.breathe()` between its steps.
 
-    def __init__(self) -> None:
-        self._until = time.perf_counter() + SLICE_S
+    Tasks that work together take turns with slices of `slice_s` seconds that add up to no more than SLICE_S.
+    """
+
+    def __init__(self, slice_s: float = SLICE_S) -> None:
+        self._slice_s = slice_s
+        self._until = time.perf_counter() + slice_s
 
     async def breathe(self) -> None:
         """Let other tasks run when this slice is used up; not a checkpoint otherwise."""
         if time.perf_counter() >= self._until:
             await trio.lowlevel.checkpoint()
-            self._until = time.perf_counter() + SLICE_S
+            self._until = time.perf_counter() + self._slice_s
 
     def rested(self) -> None:
         """The task has just waited for something, so a new slice begins."""
-        self._until = time.perf_counter() + SLICE_S
+        self._until = time.perf_counter() + self._slice_s

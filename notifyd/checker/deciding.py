@@ -1,9 +1,11 @@
 """What one run fires: fetches what the rules need, a portion of items at a time, and judges.
 
-The cost grows with the prices of the run and the watches they meet. Of a portion's items it first asks how
-small a drop anybody waits for, whose targets are met, and which watches have fired before; only series that
-matter to one of those have their history read, and only drops that big enough are looked for by index. Other
-stores are looked at only where a price is the lowest of its own store in two weeks.
+The cost grows with the prices of the run and the watches they meet. Of a portion's items it first asks what
+anybody waits for at least, of its series which price came before and which watches have fired; only what
+`sifting` finds suspect has its history read, and only drops that are big enough are looked for by index.
+Other stores are looked at only where a price is the lowest of its own store in two weeks.
+
+Portions are dealt with side by side, so that the database works on one while another is judged.
 """
 
 from __future__ import annotations
@@ -13,16 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import trio
+
 from notifyd.checker.best import Rivals
-from notifyd.checker.matching import (
-    Bench,
-    History,
-    Outcome,
-    Series,
-    biggest_drops,
-    follow,
-)
-from notifyd.checker.rules import BEST_WINDOW_MS, MEDIAN_WINDOW_MS, RuleState
+from notifyd.checker.matching import Bench, History, Outcome, Series, biggest_drops, follow
+from notifyd.checker.rules import BEST_WINDOW_MS, RuleState
+from notifyd.checker.sifting import Interest, Suspects
+from notifyd.clock import SLICE_S, Pace
 from notifyd.messages import encode_json
 from notifyd.store import history, watches
 from notifyd.store.history import (
@@ -35,64 +34,82 @@ from notifyd.store.history import (
     WindowKey,
 )
 from notifyd.store.json_rows import records
-from notifyd.store.watch_rules import WHOLE
-from notifyd.store.watches import Limit, SmallestDrops, Watch, WatchState
+from notifyd.store.watches import Awaited, Fired, Limit, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from notifyd.clock import Pace
+    from notifyd.checker.sifting import Items
     from notifyd.store.base import Store, Transaction
     from notifyd.store.history import Run
 
 #: Prices whose items are dealt with at a time: some thousand rows in memory and a millisecond of decoding.
-PORTION = 2000
-
-#: The prices of a run by item and series, each in the order of storing.
-Items = dict[str, dict[int, list[RunPrice]]]
-
-
-class _Interest(NamedTuple):
-    """Which watches a portion may concern."""
-
-    drops: dict[str, SmallestDrops]
-    states: dict[tuple[int, int], RuleState]  # by watch_key and series_id
-    fired: list[Watch]
-    targets: list[Watch]
-
-    def items(self) -> set[str]:
-        waited = {item for item, *drops in self.drops.values() if any(drop is not None for drop in drops)}
-        return waited | {watch.item_id for watch in (*self.fired, *self.targets)}
+PORTION = 1000
+#: Portions that are dealt with side by side.
+TOGETHER = 3
+#: A JSON text of no rows.
+NONE = b"[]"
 
 
 async def decide(store: Store, run: Run, pace: Pace) -> Outcome:
-    """Everything that `run` fires and changes; writes nothing. Raises Unavailable."""
-    text = await store.read(partial(history.run_prices, run=run))
-    pace.rested()
-    rows = records(text, RunPrice)
-    await pace.breathe()
-    rows.sort()
+    """Everything that `run` fires and changes; writes nothing. Raises StoreError."""
     outcome = Outcome()
-    for items in _portions(rows):
-        await pace.breathe()
-        await _Portion(store, run, items, pace).judge(outcome)
+    portions = _portions(await _read(store, run, pace))
+
+    async def judge() -> None:
+        own = Pace(SLICE_S / TOGETHER)
+        for items in portions:
+            await own.breathe()
+            await _Portion(store, run, items, own).judge(outcome)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(TOGETHER):
+                nursery.start_soon(judge)
+    except ExceptionGroup as group:
+        raise _first(group) from None  # one portion's error is as good as another's
+    pace.rested()
     return outcome
 
 
-def _portions(rows: Iterable[RunPrice]) -> Iterator[Items]:
-    by_item: Items = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        by_item[row.item_id][row.series_id].append(row)
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _read(store: Store, run: Run, pace: Pace) -> Items:
+    by_item: Items = {}
+    for first in range(run.first_price_id, run.last_price_id + 1, PORTION):
+        last = min(first + PORTION - 1, run.last_price_id)
+        text = await store.read(partial(history.run_prices, first=first, last=last))
+        pace.rested()
+        for row in records(text, RunPrice):
+            by_item.setdefault(row.item_id, {}).setdefault(row.series_id, []).append(row)
+    return by_item
+
+
+def _portions(by_item: Items) -> Iterator[Items]:
     portion: Items = {}
     size = 0
     for item_id, series in by_item.items():
         portion[item_id] = series
-        size += sum(map(len, series.values()))
+        for rows in series.values():
+            rows.sort()
+            size += len(rows)
         if size >= PORTION:
             yield portion
             portion, size = {}, 0
     if portion:
         yield portion
+
+
+class _Found(NamedTuple):
+    """What was read of the suspects."""
+
+    histories: dict[int, History]  # lowest and last month, of series that have been asked for
+    targets: list[Watch]
+    contested: set[str]
 
 
 @dataclass
@@ -105,86 +122,99 @@ class _Portion:
     async def judge(self, outcome: Outcome) -> None:
         """Note in `outcome` what the items of this portion fire."""
         interest = await self._interest()
-        series = await self._follow(interest)
-        rivals = await self._rivals(interest)
-        dropped = await self._dropped(interest, series, {item_id for item_id, _ in rivals})
-        found = (*interest.fired, *interest.targets, *dropped)
-        concerned = {(watch.watch_key, watch.item_id): watch for watch in found}
+        suspects = Suspects(self.run.first_price_id)
+        for item_id, each in self.items.items():
+            await self.pace.breathe()
+            suspects.sift(item_id, each, interest)
+        found = await self._found(suspects)
+        rivals = await self._rivals(found.contested)
+        series = await self._follow(suspects, found, interest)
+        dropped = await self._dropped(interest, series, found.contested)
+        fired = (each.watch for states in interest.fired.values() for each in states)
+        concerned = {(watch.watch_key, watch.item_id): watch for watch in (*fired, *found.targets, *dropped)}
         bench = Bench(rivals)
         for watch in concerned.values():
-            for each in series[watch.item_id]:
+            for one in series[watch.item_id]:
                 await self.pace.breathe()
-                if bench.concerns(watch, each):
-                    state = interest.states.get((watch.watch_key, each.series_id))
-                    bench.judge(watch, each, state, outcome)
+                if bench.concerns(watch, one):
+                    state = interest.states.get((watch.watch_key, one.series_id))
+                    bench.judge(watch, one, state, outcome)
 
-    async def _interest(self) -> _Interest:
-        items = _json((item_id,) for item_id in self.items)
-        series = _json((series_id,) for each in self.items.values() for series_id in each)
-        limits = _json(Limit(item_id, "target", _lowest(each)) for item_id, each in self.items.items())
+    async def _interest(self) -> Interest:
+        items = encode_json(list(self.items)).decode()
+        series = encode_json([series_id for each in self.items.values() for series_id in each]).decode()
         first = self.run.first_price_id
 
-        def read(tx: Transaction) -> tuple[bytes, ...]:
+        def read(tx: Transaction) -> tuple[bytes, bytes, bytes]:
             return (
-                watches.smallest_drops(tx, items),
-                watches.states(tx, series),
-                watches.fired_watches(tx, series, first),
-                watches.met_targets(tx, limits, first),
+                watches.awaited(tx, items),
+                history.newest_of_series(tx, series, first),
+                watches.fired(tx, series, first),
             )
 
-        drops, states, fired, targets = await self.store.read(read)
+        awaited, newest, fired = await self.store.read(read)
         self.pace.rested()
-        return _Interest(
-            {each.item_id: each for each in records(drops, SmallestDrops)},
-            await self._states(states),
-            records(fired, Watch),
-            records(targets, Watch),
+        interest = Interest(
+            {each.item_id: each for each in records(awaited, Awaited)},
+            {each.series_id: each for each in records(newest, SeriesPrice)},
+            defaultdict(list),
+            {},
         )
-
-    async def _states(self, text: bytes) -> dict[tuple[int, int], RuleState]:
-        states = {}
-        for each in records(text, WatchState):
+        for each in records(fired, Fired):
             await self.pace.breathe()
-            states[each.watch_key, each.series_id] = RuleState(each.armed, each.told, each.fired_ms)
-        return states
+            interest.fired[each.series_id].append(each)
+            interest.states[each.watch_key, each.series_id] = RuleState(each.armed, each.told, each.fired_ms)
+        return interest
 
-    async def _follow(self, interest: _Interest) -> dict[str, list[Series]]:
-        wanted = {item_id: self.items[item_id] for item_id in interest.items()}
-        histories = await read_histories(self.store, self._keys(wanted, interest))
+    async def _found(self, suspects: Suspects) -> _Found:
+        targets, lowest = _json(suspects.targets), _json(suspects.lowest)
+        months, fortnights = _json(suspects.months), _json(suspects.fortnight_keys)
+        first = self.run.first_price_id
+
+        def read(tx: Transaction) -> tuple[bytes, bytes, bytes, bytes]:
+            return (
+                watches.met_targets(tx, targets, first) if suspects.targets else NONE,
+                history.lowest(tx, lowest) if suspects.lowest else NONE,
+                history.window(tx, months) if suspects.months else NONE,
+                history.recent_lowest(tx, fortnights) if suspects.fortnights else NONE,
+            )
+
+        texts = await self.store.read(read)
         self.pace.rested()
+        histories: dict[int, History] = defaultdict(History)
+        for key in suspects.months:
+            if not key.floor:  # its prices come one after another
+                histories[key.series_id].wants_median = True
+        _fill(histories, *texts[1:3])
+        contested = suspects.contested
+        for found in records(texts[3], SeriesLowest):
+            item_id = suspects.fortnights[found.series_id]
+            row = self.items[item_id][found.series_id][0]
+            if found.price is None or row.price < found.price:
+                contested.add(item_id)
+        return _Found(histories, records(texts[0], Watch), contested)
+
+    async def _follow(self, suspects: Suspects, found: _Found, interest: Interest) -> dict[str, list[Series]]:
+        whole = suspects.items | found.contested | {watch.item_id for watch in found.targets}
         followed: dict[str, list[Series]] = {}
-        for item_id, series in wanted.items():
+        for item_id, series in self.items.items():
             await self.pace.breathe()
-            followed[item_id] = [follow(rows, histories[series_id]) for series_id, rows in series.items()]
+            for series_id, rows in series.items():
+                if item_id in whole or series_id in suspects.series or series_id in found.histories:
+                    known = found.histories.get(series_id) or History()
+                    newest = interest.newest.get(series_id)
+                    if newest is not None:
+                        known.newest_ms, known.previous = newest.observed_ms, newest.price
+                    followed.setdefault(item_id, []).append(follow(rows, known))
         return followed
 
-    def _keys(self, wanted: Items, interest: _Interest) -> Keys:
-        before = self.run.first_price_id
-        fired = {series_id for _, series_id in interest.states}
-        keys = Keys([], [], [])
-        for item_id, series in wanted.items():
-            smallest = interest.drops[item_id]
-            for series_id, rows in series.items():
-                key = SeriesKey(series_id, before)
-                keys.newest.append(key)
-                if smallest.lowest is not None:
-                    keys.lowest.append(key)
-                if smallest.median_30d is not None:
-                    floor = 0 if len(rows) > 1 or series_id in fired else _floor(rows[0], smallest.median_30d)
-                    since = min(row.observed_ms for row in rows) - MEDIAN_WINDOW_MS
-                    keys.windows.append(WindowKey(series_id, before, since, floor))
-        return keys
-
-    async def _rivals(self, interest: _Interest) -> dict[tuple[str, str], Rivals]:
-        """Who competes with the items' prices, where one of these may be a new best."""
-        fired = {watch.item_id for watch in interest.fired}
-        waited = {item_id for item_id, smallest in interest.drops.items() if smallest.best_14d is not None}
-        items = (waited & fired) | await self._lowest_of_its_own(waited - fired)
-        if not items:
+    async def _rivals(self, contested: set[str]) -> dict[tuple[str, str], Rivals]:
+        """Who competes with the prices of items that may have a new best."""
+        if not contested:
             return {}
         keys = _json(
             ItemKey(item_id, self.run.first_price_id, self._earliest(item_id) - BEST_WINDOW_MS)
-            for item_id in items
+            for item_id in contested
         )
         text = await self.store.read(lambda tx: history.steps(tx, keys))
         self.pace.rested()
@@ -193,44 +223,22 @@ class _Portion:
             await self.pace.breathe()
             known[step.item_id, step.currency].append(step)
         rows: dict[tuple[str, str], list[RunPrice]] = defaultdict(list)
-        for item_id in items:
+        for item_id in contested:
             for each in self.items[item_id].values():
                 await self.pace.breathe()
                 rows[item_id, each[0].currency].extend(each)
         return {key: Rivals(known[key], each) for key, each in rows.items()}
 
-    async def _lowest_of_its_own(self, waited: set[str]) -> set[str]:
-        """The items with a price that may be the lowest of its own store in the last 14 days."""
-        items = {item_id for item_id in waited if any(len(each) > 1 for each in self.items[item_id].values())}
-        single = {
-            series_id: each[0]
-            for item_id in waited - items
-            for series_id, each in self.items[item_id].items()
-        }
-        if single:
-            before = self.run.first_price_id
-            keys = _json(
-                WindowKey(series_id, before, row.observed_ms - BEST_WINDOW_MS, 0)
-                for series_id, row in single.items()
-            )
-            text = await self.store.read(lambda tx: history.recent_lowest(tx, keys))
-            self.pace.rested()
-            for found in records(text, SeriesLowest):
-                row = single[found.series_id]
-                if found.price is None or row.price < found.price:
-                    items.add(row.item_id)
-        return items
-
     def _earliest(self, item_id: str) -> int:
         return min(row.observed_ms for each in self.items[item_id].values() for row in each)
 
     async def _dropped(
-        self, interest: _Interest, series: dict[str, list[Series]], contested: set[str]
+        self, interest: Interest, series: dict[str, list[Series]], contested: set[str]
     ) -> list[Watch]:
         limits = [Limit(item_id, "best_14d", 0) for item_id in contested]
         for item_id, each in series.items():
             await self.pace.breathe()
-            smallest = interest.drops[item_id]._asdict()
+            smallest = interest.awaited[item_id]._asdict()
             for baseline, drop in biggest_drops(each).items():
                 if smallest[baseline] is not None and smallest[baseline] <= drop:
                     limits.append(Limit(item_id, baseline, drop))
@@ -240,17 +248,6 @@ class _Portion:
         text = await self.store.read(lambda tx: watches.met_drops(tx, keys, first))
         self.pace.rested()
         return records(text, Watch)
-
-
-def _lowest(series: dict[int, list[RunPrice]]) -> int:
-    return min(row.price for rows in series.values() for row in rows)
-
-
-def _floor(row: RunPrice, drop: int) -> int:
-    """What a price of the last 30 days must reach at least, so that the median may lie `drop` above `row`."""
-    if drop == WHOLE:
-        return 0
-    return -(-row.price * WHOLE // (WHOLE - drop))
 
 
 def _json(rows: Iterable[Sequence[object]]) -> str:
@@ -281,13 +278,22 @@ async def read_histories(store: Store, keys: Keys) -> dict[int, History]:
     for price in records(texts[0], SeriesPrice):
         known = histories[price.series_id]
         known.newest_ms, known.previous = price.observed_ms, price.price
-    for found in records(texts[1], SeriesLowest):
-        known = histories[found.series_id]
-        known.wants_lowest, known.lowest = True, found.price
     for key in keys.windows:
         histories[key.series_id].wants_median = True
-    for price in records(texts[2], SeriesPrice):
-        histories[price.series_id].window.append((price.observed_ms, price.price))
-    for key in keys.windows:
-        histories[key.series_id].window.sort()
+    _fill(histories, texts[1], texts[2])
     return histories
+
+
+def _fill(histories: Mapping[int, History], lowest: bytes, windows: bytes) -> None:
+    """Add what was read of lowest prices and last months."""
+    for found in records(lowest, SeriesLowest):
+        known = histories[found.series_id]
+        known.wants_lowest, known.lowest = True, found.price
+    series = set()
+    for price in records(windows, SeriesPrice):
+        known = histories[price.series_id]
+        known.wants_median = True
+        known.window.append((price.observed_ms, price.price))
+        series.add(price.series_id)
+    for series_id in series:
+        histories[series_id].window.sort()

@@ -132,11 +132,14 @@ def drop_bp(moment: Moment, baseline: Baseline) -> int | None:
     A percent_drop rule is met exactly when its percent in basis points is at most this.
     """
     twice = moment.baseline_twice(baseline)
-    if twice is None:
-        return None
-    if twice == 0:
-        return WHOLE if moment.price == 0 else None
-    return (twice - 2 * moment.price) * WHOLE // twice
+    return None if twice is None else fall_bp(twice, moment.price)
+
+
+def fall_bp(baseline_twice: int, price: int) -> int | None:
+    """The same of a price below half of `baseline_twice`."""
+    if baseline_twice == 0:
+        return WHOLE if price == 0 else None
+    return (baseline_twice - 2 * price) * WHOLE // baseline_twice
 
 
 def median_twice(prices: Sequence[int]) -> int | None:

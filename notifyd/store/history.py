@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import Struct
 from sqlalchemy import and_, bindparam, exists, func, or_, select, tuple_, update
 
 from notifyd.messages import encode_json
-from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together
+from notifyd.store.json_rows import INT, TEXT, json_of, parsed_rows_of, rows_of, together, values_of
 from notifyd.store.schema import items, meta, price_runs, price_series, prices
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class Run(NamedTuple):
     after_run_id: int
 
 
-class RunPrice(NamedTuple):
-    """One price of a run; `store_id` is JSON text."""
+class RunPrice(Struct, frozen=True, array_like=True, order=True, gc=False):
+    """One price of a run; `store_id` is JSON text. Ordered by number."""
 
     price_id: int
     series_id: int
@@ -52,7 +53,7 @@ _next_run = (
     .order_by(price_runs.c.run_id)
     .limit(1)
 )
-_run_prices = (
+_run_prices = (  # of some of its numbers
     select(
         together(
             prices.c.price_id,
@@ -81,9 +82,9 @@ def next_run(tx: Transaction) -> Run | None:
     return None if found is None else Run._make(found)
 
 
-def run_prices(tx: Transaction, run: Run) -> bytes:
-    """All RunPrices of a run."""
-    return json_of(tx, _run_prices, {"first": run.first_price_id, "last": run.last_price_id})
+def run_prices(tx: Transaction, first: int, last: int) -> bytes:
+    """The RunPrices with these numbers."""
+    return json_of(tx, _run_prices, {"first": first, "last": last})
 
 
 def advance(tx: Transaction, run: Run) -> bool:
@@ -126,8 +127,8 @@ class SeriesLowest(NamedTuple):
     price: int | None
 
 
-_keys = rows_of("keys", series_id=INT, before=INT)
-_windows = rows_of("keys", series_id=INT, before=INT, since_ms=INT, floor=INT)
+_keys = parsed_rows_of("keys", series_id=INT, before=INT)
+_windows = parsed_rows_of("keys", series_id=INT, before=INT, since_ms=INT, floor=INT)
 _own = prices.alias("own")
 _newest_id = (
     select(_own.c.price_id)
@@ -139,16 +140,26 @@ _newest_id = (
 _newest = select(together(_keys.c.series_id, prices.c.observed_ms, prices.c.price_in_cents)).join_from(
     _keys, prices, prices.c.price_id == _newest_id
 )
+_series = values_of("series", series_id=INT)
+_newest_id_of_series = (
+    select(_own.c.price_id)
+    .where(_own.c.series_id == _series.c.series_id, _own.c.price_id < bindparam("before", type_=INT))
+    .order_by(_own.c.observed_ms.desc(), _own.c.price_id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_newest_of_series = select(
+    together(_series.c.series_id, prices.c.observed_ms, prices.c.price_in_cents)
+).join_from(_series, prices, prices.c.price_id == _newest_id_of_series)
 _lowest_price = (
     select(func.min(_own.c.price_in_cents))
     .where(_own.c.series_id == _keys.c.series_id, _own.c.price_id < _keys.c.before)
     .scalar_subquery()
 )
 _lowest = select(together(_keys.c.series_id, _lowest_price)).select_from(_keys)
-_reaches_floor = exists().where(
+_reaches_floor = exists().where(  # perhaps by a later price only: then what is read is read in vain
     _own.c.series_id == _windows.c.series_id,
     _own.c.observed_ms >= _windows.c.since_ms,
-    _own.c.price_id < _windows.c.before,
     _own.c.price_in_cents >= _windows.c.floor,
 )
 _window = (
@@ -161,6 +172,11 @@ _window = (
 def newest(tx: Transaction, keys: str) -> bytes:
     """The newest SeriesPrice before each SeriesKey; of equal times the one stored last."""
     return json_of(tx, _newest, {"keys": keys})
+
+
+def newest_of_series(tx: Transaction, series: str, before: int) -> bytes:
+    """The same of each series in a JSON array of their numbers, before one price."""
+    return json_of(tx, _newest_of_series, {"series": series, "before": before})
 
 
 def lowest(tx: Transaction, keys: str) -> bytes:
@@ -211,7 +227,7 @@ class StorePrice(NamedTuple):
     price: int
 
 
-_wide = rows_of("keys", item_id=TEXT, before=INT, since_ms=INT)
+_wide = parsed_rows_of("keys", item_id=TEXT, before=INT, since_ms=INT)
 _all_steps = (
     select(
         price_series.c.item_id,

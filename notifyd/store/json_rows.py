@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select, Subquery
+    from sqlalchemy import CTE, Select, Subquery
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.types import TypeEngine
 
@@ -51,10 +51,53 @@ def rows_of(parameter: str, **columns: TypeEngine[Any]) -> Subquery:
     return select(*items).subquery(f"given_{parameter}")
 
 
+def values_of(parameter: str, **column: TypeEngine[Any]) -> Subquery:
+    """The values in the bound `parameter`, a JSON array of texts or integers; `column` names and types them.
+
+    That saves what it costs to take each from an array of its own, a third of a microsecond.
+    """
+    [(name, type_)] = column.items()
+    each = _Elements(bindparam(parameter, type_=TEXT)).table_valued("value", name=f"{parameter}_json")
+    return select(_plain(each.c.value, type_).label(name)).subquery(f"given_{parameter}")
+
+
+def parsed_rows_of(parameter: str, **columns: TypeEngine[Any]) -> CTE:
+    """Like `rows_of`, for rows whose columns are looked at many times each: they are parsed only once.
+
+    Otherwise SQLite would parse a row of `parameter` again wherever one of its columns is mentioned.
+    """
+    rows = rows_of(parameter, **columns)
+    return select(*rows.c).cte(f"parsed_{parameter}").prefix_with("MATERIALIZED")
+
+
+def _plain(value: Any, type_: TypeEngine[Any]) -> _Plain:
+    plain = _Plain(value)
+    plain.type = type_
+    return plain
+
+
 def _item(value: Any, index: int, type_: TypeEngine[Any]) -> _Item:
     item = _Item(value, literal_column(str(index), type_))  # typed, so that the type is part of the cache key
     item.type = type_
     return item
+
+
+class _Plain(FunctionElement[Any]):
+    """An element of a JSON array that is no array, as it is."""
+
+    inherit_cache = True
+    name = "json_plain"
+
+
+@compiles(_Plain, "sqlite")
+def _plain_sqlite(element: _Plain, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(_Plain, "postgresql")
+def _plain_postgresql(element: _Plain, compiler: SQLCompiler, **options: Any) -> str:
+    item = f"{compiler.process(element.clauses, **options)} #>> '{{}}'"
+    return f"CAST({item} AS {compiler.dialect.type_compiler_instance.process(element.type)})"
 
 
 @compiles(_Elements, "sqlite")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import and_, bindparam, delete, exists, func, insert, select, tuple_
 
 from notifyd.store import item_words
-from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together
+from notifyd.store.json_rows import INT, TEXT, json_of, rows_of, together, values_of
 from notifyd.store.prices import last_price_id
 from notifyd.store.schema import items, price_series, prices, watch_items, watch_states, watches
 from notifyd.store.watch_rules import WatchSpec, encode_rule, encode_stores
@@ -50,10 +50,30 @@ class WatchState(NamedTuple):
     fired_ms: int
 
 
-class SmallestDrops(NamedTuple):
-    """The smallest drops, in basis points, that any watch of an item waits for, by baseline.
+class Fired(NamedTuple):
+    """A state and the watch that is in it, with what its rule measures."""
 
-    `best_14d` is 0 when any watch waits for a new best price.
+    series_id: int
+    armed: bool
+    told: int
+    fired_ms: int
+    watch_key: int
+    user_id: str
+    watch_id: str
+    item_id: str
+    stores: str | None
+    rule: str
+    measure: str
+
+    @property
+    def watch(self) -> Watch:
+        return Watch(self.watch_key, self.user_id, self.watch_id, self.item_id, self.stores, self.rule)
+
+
+class Awaited(NamedTuple):
+    """What the watches of an item wait for at least, None where none waits.
+
+    The smallest drop, in basis points, by baseline (`best_14d` is 0), and the highest target.
     """
 
     item_id: str
@@ -61,6 +81,7 @@ class SmallestDrops(NamedTuple):
     median_30d: int | None
     lowest: int | None
     best_14d: int | None
+    target: int | None
 
 
 class Limit(NamedTuple):
@@ -71,7 +92,7 @@ class Limit(NamedTuple):
     limit: int
 
 
-_items = rows_of("keys", item_id=TEXT)
+_items = values_of("items", item_id=TEXT)
 _limits = rows_of("keys", item_id=TEXT, measure=TEXT, limit=INT)
 _watch_columns = (
     watches.c.watch_key,
@@ -83,18 +104,19 @@ _watch_columns = (
 )
 
 
-def _smallest_of(measure: str) -> ScalarSelect[Any]:
+def _least(measure: str) -> ScalarSelect[Any]:
+    limit = watch_items.c.rule_limit
     return (
-        select(watch_items.c.rule_limit)
+        select(limit)
         .where(watch_items.c.item_id == _items.c.item_id, watch_items.c.measure == measure)
-        .order_by(watch_items.c.rule_limit)
+        .order_by(limit.desc() if measure == "target" else limit)
         .limit(1)
         .scalar_subquery()
     )
 
 
-_smallest_drops = select(
-    together(_items.c.item_id, *(_smallest_of(measure) for measure in SmallestDrops._fields[1:]))
+_awaited = select(
+    together(_items.c.item_id, *(_least(measure) for measure in Awaited._fields[1:]))
 ).select_from(_items)
 _set_before = watches.c.since_price_id < bindparam("first", type_=INT)
 _waiting = (
@@ -109,41 +131,40 @@ _waiting = (
 )
 _met_targets = _waiting.where(watch_items.c.rule_limit >= _limits.c.limit)
 _met_drops = _waiting.where(watch_items.c.rule_limit <= _limits.c.limit)
-_series = rows_of("keys", series_id=INT)
-_states_of_series = select(
-    together(
-        watch_states.c.watch_key,
-        watch_states.c.series_id,
-        watch_states.c.armed,
-        watch_states.c.told_in_cents,
-        watch_states.c.fired_ms,
-    )
-).join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
+_series = values_of("series", series_id=INT)
 _fired = (
-    select(watch_states.c.watch_key, price_series.c.item_id)
+    select(
+        together(
+            watch_states.c.series_id,
+            watch_states.c.armed,
+            watch_states.c.told_in_cents,
+            watch_states.c.fired_ms,
+            *_watch_columns,
+            watches.c.measure,
+        )
+    )
     .join_from(_series, watch_states, watch_states.c.series_id == _series.c.series_id)
-    .join(price_series, price_series.c.series_id == _series.c.series_id)
+    .join(price_series, price_series.c.series_id == watch_states.c.series_id)
+    .join(
+        watch_items,
+        and_(
+            watch_items.c.watch_key == watch_states.c.watch_key,
+            watch_items.c.item_id == price_series.c.item_id,
+        ),
+    )
+    .join(watches, watches.c.watch_key == watch_states.c.watch_key)
+    .where(_set_before)
 )
-_fired_watches = (
-    select(together(*_watch_columns))
-    .join_from(watch_items, watches, watches.c.watch_key == watch_items.c.watch_key)
-    .where(tuple_(watch_items.c.watch_key, watch_items.c.item_id).in_(_fired), _set_before)
-)
 
 
-def smallest_drops(tx: Transaction, keys: str) -> bytes:
-    """The SmallestDrops of each item in `keys`, a JSON array of one-item arrays."""
-    return json_of(tx, _smallest_drops, {"keys": keys})
+def awaited(tx: Transaction, items: str) -> bytes:
+    """What is Awaited of each item in a JSON array of ids."""
+    return json_of(tx, _awaited, {"items": items})
 
 
-def states(tx: Transaction, keys: str) -> bytes:
-    """All WatchStates in the series `keys`, a JSON array of one-item arrays."""
-    return json_of(tx, _states_of_series, {"keys": keys})
-
-
-def fired_watches(tx: Transaction, keys: str, first: int) -> bytes:
-    """The Watches, set before the price `first`, that have a state in one of the series `keys`."""
-    return json_of(tx, _fired_watches, {"keys": keys, "first": first})
+def fired(tx: Transaction, series: str, first: int) -> bytes:
+    """The Fired of watches set before the price `first`, in the series of a JSON array of their numbers."""
+    return json_of(tx, _fired, {"series": series, "first": first})
 
 
 def met_targets(tx: Transaction, keys: str, first: int) -> bytes:
@@ -156,6 +177,7 @@ def met_drops(tx: Transaction, keys: str, first: int) -> bytes:
     return json_of(tx, _met_drops, {"keys": keys, "first": first})
 
 
+_series_keys = rows_of("keys", series_id=INT)
 _linked = select(watch_items.c.item_id).where(
     watch_items.c.watch_key == bindparam("key", type_=INT),
     watch_items.c.item_id > bindparam("after", type_=TEXT),
@@ -170,7 +192,7 @@ _states_of_watch = select(
     )
 ).where(
     watch_states.c.watch_key == bindparam("key", type_=INT),
-    watch_states.c.series_id.in_(select(_series.c.series_id)),
+    watch_states.c.series_id.in_(select(_series_keys.c.series_id)),
 )
 
 
@@ -330,6 +352,7 @@ _newest_of_series = (
     .limit(1)
     .scalar_subquery()
 )
+_item_keys = rows_of("keys", item_id=TEXT)
 _newest_of_items = (
     select(
         together(
@@ -344,7 +367,7 @@ _newest_of_items = (
             prices.c.price_in_cents,
         )
     )
-    .join_from(_items, price_series, price_series.c.item_id == _items.c.item_id)
+    .join_from(_item_keys, price_series, price_series.c.item_id == _item_keys.c.item_id)
     .join(items, items.c.item_id == price_series.c.item_id)
     .join(prices, prices.c.price_id == _newest_of_series)
 )

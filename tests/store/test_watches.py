@@ -25,7 +25,7 @@ from notifyd.store.watch_rules import (
     encode_store_id,
     encode_stores,
 )
-from notifyd.store.watches import Limit, Newest, SmallestDrops, StateRow, Watch, WatchState
+from notifyd.store.watches import Awaited, Fired, Limit, Newest, StateRow, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TARGET = TargetPrice(price_in_cents=100)
 
 
-def keys(*rows: Sequence[object]) -> str:
+def keys(*rows: object) -> str:
     return encode_json(rows).decode()
 
 
@@ -94,19 +94,21 @@ def test_a_watch_put_again_has_a_key_that_was_never_used(tables: Tables) -> None
 def test_states_go_with_their_watch(tables: Tables) -> None:
     post(tables, 1, ("a", "3", 0, 90))
     key = put(tables, "w", TARGET, "a", StateRow(0, 1, 0, 90, 5))
-    states = records(tables.read(watches.states, keys((1,), (2,))), WatchState)
-    assert states == [WatchState(key, 1, False, 90, 5)]
+    states = records(tables.read(watches.fired, keys(1, 2), 9), Fired)
+    assert [(each[:4], each.watch.watch_key, each.measure) for each in states] == [
+        ((1, False, 90, 5), key, "target")
+    ]
     assert states[0].armed is False
     tables.write(watches.delete_watch, "ann", "w")
-    assert tables.read(watches.states, keys((1,))) == b"[]"
+    assert tables.read(watches.fired, keys(1), 9) == b"[]"
 
 
 def test_states_are_replaced_and_forgotten(tables: Tables) -> None:
     post(tables, 1, ("a", "3", 0, 90), ("a", "4", 0, 90))
     key = put(tables, "w", TARGET, "a", StateRow(0, 1, 0, 90, 5), StateRow(0, 2, 0, 80, 5))
     tables.write(watches.replace_states, keys((key, 1), (key, 2)), keys(StateRow(key, 2, 1, 70, 6)))
-    assert records(tables.read(watches.states, keys((1,), (2,))), WatchState) == [
-        WatchState(key, 2, True, 70, 6)
+    assert [each[:4] for each in records(tables.read(watches.fired, keys(1, 2), 9), Fired)] == [
+        (2, True, 70, 6)
     ]
 
 
@@ -117,8 +119,8 @@ def test_only_prices_stored_later_concern_a_watch(tables: Tables) -> None:
     limit = keys(Limit("a", "target", 90))
     assert names(records(tables.read(watches.met_targets, limit, 1), Watch)) == ["before"]
     assert names(records(tables.read(watches.met_targets, limit, 3), Watch)) == ["after", "before"]
-    assert names(records(tables.read(watches.fired_watches, keys((1,)), 1), Watch)) == []
-    assert names(records(tables.read(watches.fired_watches, keys((1,)), 3), Watch)) == ["after"]
+    assert records(tables.read(watches.fired, keys(1), 1), Fired) == []
+    assert names(each.watch for each in records(tables.read(watches.fired, keys(1), 3), Fired)) == ["after"]
 
 
 limits = st.tuples(st.sampled_from("abc"), st.sampled_from(["target", *BASELINES]), st.integers(1, 40))
@@ -147,11 +149,12 @@ def test_the_index_finds_what_a_look_at_every_watch_finds(
         if (item, by) == (item_id, measure) and (limit >= met if by == "target" else limit <= met)
     ]
     assert names(found) == sorted(expected)
-    smallest = records(tables.read(watches.smallest_drops, keys(("a",), ("z",))), SmallestDrops)
+    awaited = records(tables.read(watches.awaited, keys("a", "z")), Awaited)
     waited = {by: [limit * 100 for item, m, limit in set_ if (item, m) == ("a", by)] for by in BASELINES}
-    assert SmallestDrops("z", None, None, None, None) in smallest
-    expected_drops = ["a", *(min(waited[by], default=None) for by in BASELINES), None]
-    assert SmallestDrops._make(expected_drops) in smallest
+    assert Awaited("z", None, None, None, None, None) in awaited
+    highest = max((limit for item, m, limit in set_ if (item, m) == ("a", "target")), default=None)
+    expected_drops = ["a", *(min(waited[by], default=None) for by in BASELINES), None, highest]
+    assert Awaited._make(expected_drops) in awaited
 
 
 @pytest.mark.parametrize(
@@ -159,10 +162,10 @@ def test_the_index_finds_what_a_look_at_every_watch_finds(
     [
         watches._met_targets,
         watches._met_drops,
-        watches._smallest_drops,
-        watches._states_of_series,
-        watches._fired_watches,
+        watches._awaited,
+        watches._fired,
         history._newest,
+        history._newest_of_series,
         history._lowest,
         history._window,
         history._told,
@@ -198,7 +201,7 @@ def test_no_question_of_a_batch_or_run_reads_a_whole_table(statement: Any) -> No
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (0,) * sql.count("?"))
         steps = [row.detail for row in plan]
     assert any(step.startswith("SEARCH") for step in steps)
-    made = ("json", "CONSTANT ROW", "subquery", "all_steps", "hits", "has", "meant")
+    made = ("json", "CONSTANT ROW", "subquery", "all_steps", "hits", "has", "meant", "parsed_keys")
     assert not [step for step in steps if step.startswith("SCAN") and not any(each in step for each in made)]
 
 
@@ -212,6 +215,7 @@ def test_history_is_what_was_stored_before(tables: Tables) -> None:
     assert newest((1, 5)) == [SeriesPrice(1, 50, 90)]
     assert newest((1, 3)) == [SeriesPrice(1, 50, 100)]
     assert newest((1, 1)) == []
+    assert records(tables.read(history.newest_of_series, keys(1, 2), 3), SeriesPrice) == [(1, 50, 100)]
     assert sorted(newest((1, 99), (2, 99))) == [SeriesPrice(1, 60, 10), SeriesPrice(2, 9, 1)]
     lowest = records(tables.read(history.lowest, keys((1, 5), (2, 1))), SeriesLowest)
     assert sorted(lowest, key=str) == [SeriesLowest(1, 70), SeriesLowest(2, None)]
@@ -231,7 +235,7 @@ def test_runs_come_in_turn_and_the_cursor_moves_once(tables: Tables) -> None:
     post(tables, 2, ("a", "3", 51, 100))
     run = tables.read(history.next_run)
     assert run == Run(1, 1, 2, 0)
-    assert sorted(records(tables.read(history.run_prices, run), RunPrice)) == [
+    assert sorted(records(tables.read(history.run_prices, 1, 2), RunPrice)) == [
         RunPrice(1, 1, 50, 100, "a", "3", "USD"),
         RunPrice(2, 2, 20, 70, "b", '"3"', "USD"),
     ]
