@@ -18,12 +18,12 @@ def wall_ms() -> int:
 class Pace:
     """Cuts long work on the event loop into slices: `await pace.breathe()` between its steps.
 
-    Tasks that work together take turns with slices of `slice_s` seconds that add up to no more than SLICE_S.
+    `together` tasks that take turns share one slice, so that they hold up the others no longer than one would.
     """
 
-    def __init__(self, slice_s: float = SLICE_S) -> None:
-        self._slice_s = slice_s
-        self._until = time.perf_counter() + slice_s
+    def __init__(self, together: int = 1) -> None:
+        self._slice_s = SLICE_S / together
+        self._until = time.perf_counter() + self._slice_s
 
     async def breathe(self) -> None:
         """Let other tasks run when this slice is used up; not a checkpoint otherwise."""

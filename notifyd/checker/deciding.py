@@ -21,7 +21,7 @@ from notifyd.checker.best import Rivals
 from notifyd.checker.matching import Bench, History, Outcome, Series, biggest_drops, follow
 from notifyd.checker.rules import BEST_WINDOW_MS, RuleState
 from notifyd.checker.sifting import Interest, Suspects
-from notifyd.clock import SLICE_S, Pace
+from notifyd.clock import Pace
 from notifyd.messages import encode_json
 from notifyd.store import history, watches
 from notifyd.store.history import (
@@ -57,7 +57,7 @@ async def decide(store: Store, run: Run, pace: Pace) -> Outcome:
     portions = _portions(await _read(store, run, pace))
 
     async def judge() -> None:
-        own = Pace(SLICE_S / TOGETHER)
+        own = Pace(TOGETHER)
         for items in portions:
             await own.breathe()
             await _Portion(store, run, items, own).judge(outcome)
