@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 
+from notifyd.errors import Unavailable
 from notifyd.store import item_words
 from notifyd.store.json_rows import INT, TEXT, rows_of
 from notifyd.store.schema import items, price_batches, price_log, price_runs, price_series, prices
+from notifyd.store.staging import staged, staged_count, unstage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +67,8 @@ class Batch:
     `items` and `stores` are the names that may be new (ItemName, StoreName; at least those that
     `fresh_names` picks), `words` the words of those items' names (pairs of item_id and word), `prefixes` the
     beginnings of these words (pairs of word and prefix). `prices` are pairs of an offset (1, 2, …) and a
-    NewPrice's fields, no two of them alike. `answer` is the JSON object to answer with, but for its last
+    NewPrice's fields, no two of them alike, unless `staged_as` says under which key they wait in the staging
+    table. `answer` is the JSON object to answer with, but for its last
     brace and the count of what was added.
     """
 
@@ -78,6 +81,7 @@ class Batch:
     answer: bytes
     words: str = NONE
     prefixes: str = NONE
+    staged_as: int | None = None
 
 
 class Stored(NamedTuple):
@@ -165,11 +169,16 @@ _series_of_row = and_(
     price_series.c.store_id == _row.store_id,
     price_series.c.currency == _row.currency,
 )
-_is_known = exists().where(
-    _known.c.series_id == price_series.c.series_id,
-    _known.c.observed_ms == _row.observed_ms,
-    _known.c.price_in_cents == _row.price_in_cents,
-)
+
+
+def _is_known(series_id: Any, row: Any) -> Any:
+    return exists().where(
+        _known.c.series_id == series_id,
+        _known.c.observed_ms == row.observed_ms,
+        _known.c.price_in_cents == row.price_in_cents,
+    )
+
+
 _told = ["observed_ms", "price_in_cents", "valid_until_ms", "url", "image_url"]
 _add_prices = insert(prices).from_select(
     ["price_id", "series_id", *_told],
@@ -177,8 +186,27 @@ _add_prices = insert(prices).from_select(
         _row.offset + bindparam("base", type_=INT), price_series.c.series_id, *(_row[name] for name in _told)
     )
     .select_from(_price_rows.join(price_series, _series_of_row))
-    .where(~_is_known),
+    .where(~_is_known(price_series.c.series_id, _row)),
 )
+_stage_prices = insert(staged).from_select(
+    ["batch_key", "offset", "staged_ms", "series_id", *_told],
+    select(
+        bindparam("key", type_=INT),
+        _row.offset,
+        bindparam("now", type_=INT),
+        price_series.c.series_id,
+        *(_row[name] for name in _told),
+    ).select_from(_price_rows.join(price_series, _series_of_row)),
+)
+_add_staged = insert(prices).from_select(
+    ["price_id", "series_id", *_told],
+    select(
+        staged.c.offset + bindparam("base", type_=INT),
+        staged.c.series_id,
+        *(staged.c[name] for name in _told),
+    ).where(staged.c.batch_key == bindparam("key", type_=INT), ~_is_known(staged.c.series_id, staged.c)),
+)
+_take_none = update(price_log).values(last_run_id=price_log.c.last_run_id).returning(price_log.c.last_run_id)
 _take_numbers = (
     update(price_log)
     .values(
@@ -201,20 +229,29 @@ def last_answer(tx: Transaction, publisher: str, batch_id: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
+def add_names(tx: Transaction, items: str, stores: str, words: str = NONE, prefixes: str = NONE) -> None:
+    """Store such names as a Batch has; of a large one they come before it, in their own transactions."""
+    _lock(tx)
+    _add_names(tx, items, stores, words, prefixes)
+
+
+def stage(tx: Transaction, key: int, rows: str) -> None:
+    """Put aside some of a large batch's prices, whose names are stored, until the batch is added."""
+    unstage(tx)
+    tx.execute(_stage_prices, {"key": key, "prices": rows, "now": tx.now_ms})
+
+
 def add_batch(tx: Transaction, batch: Batch) -> Stored:
-    """Store what is new of a batch, as one run; what is known already is left as it is."""
+    """Store what is new of a batch, as one run; what is known already is left as it is.
+
+    Raises Unavailable when what was staged is gone.
+    """
     numbers = _lock_and_number(tx, batch.count)
     repeated = last_answer(tx, batch.publisher, batch.batch_id)
     if repeated is not None:
         return Stored(repeated, 0)
-    tx.execute(_rename_items, {"items": batch.items})
-    tx.execute(_add_items, {"items": batch.items})
-    if batch.items != NONE:
-        item_words.replace(tx, batch.items, batch.words, batch.prefixes)
-    tx.execute(_rename_stores, {"stores": batch.stores})
-    tx.execute(_add_series, {"stores": batch.stores})
-    base = numbers.last_price_id - batch.count
-    added = tx.execute(_add_prices, {"prices": batch.prices, "base": base}).rowcount
+    _add_names(tx, batch.items, batch.stores, batch.words, batch.prefixes)
+    added = _add_prices_of(tx, batch, numbers.last_price_id - batch.count)
     if added:
         _add_run(tx, batch, numbers)
     answer = b'%s,"added":%d}' % (batch.answer, added)
@@ -222,12 +259,34 @@ def add_batch(tx: Transaction, batch: Batch) -> Stored:
     return Stored(answer, added)
 
 
-def _lock_and_number(tx: Transaction, count: int) -> Any:
-    numbers = tx.execute(_take_numbers, {"count": count}).one_or_none()
-    if numbers is None:  # the first batch ever
+def _add_names(tx: Transaction, items: str, stores: str, words: str, prefixes: str) -> None:
+    if items != NONE:
+        tx.execute(_rename_items, {"items": items})
+        tx.execute(_add_items, {"items": items})
+        item_words.replace(tx, items, words, prefixes)
+    if stores != NONE:
+        tx.execute(_rename_stores, {"stores": stores})
+        tx.execute(_add_series, {"stores": stores})
+
+
+def _add_prices_of(tx: Transaction, batch: Batch, base: int) -> int:
+    if batch.staged_as is None:
+        return tx.execute(_add_prices, {"prices": batch.prices, "base": base}).rowcount
+    if staged_count(tx, batch.staged_as) != batch.count:
+        raise Unavailable("the connection to the database has changed meanwhile")
+    added = tx.execute(_add_staged, {"key": batch.staged_as, "base": base}).rowcount
+    unstage(tx, batch.staged_as)
+    return added
+
+
+def _lock(tx: Transaction) -> None:
+    if tx.execute(_take_none).one_or_none() is None:  # the first batch ever
         tx.execute(insert(price_log).values(id=1, last_price_id=0, last_run_id=0))
-        numbers = tx.execute(_take_numbers, {"count": count}).one()
-    return numbers
+
+
+def _lock_and_number(tx: Transaction, count: int) -> Any:
+    _lock(tx)
+    return tx.execute(_take_numbers, {"count": count}).one()
 
 
 def _add_run(tx: Transaction, batch: Batch, numbers: Any) -> None:
