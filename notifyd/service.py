@@ -240,6 +240,7 @@ async def _open_front(
             http=http.serve,
             direct={PATH: DirectPublish(parts)},
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
+            trusted_hops=config.trusted_hops,
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:

@@ -17,7 +17,7 @@ import trio
 
 from notifyd.errors import HttpError, NotFound, Unavailable
 from notifyd.transport.direct import is_plain, serve_direct
-from notifyd.transport.head import parse_head, skip_blank_lines, take_head
+from notifyd.transport.head import from_behind, parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
 from notifyd.transport.route import Route, route_of
@@ -71,6 +71,7 @@ class Door:
     `websocket` and `sse` get a non-blocking socket, the head and the bytes read after it; they return when
     the connection has ended and close the socket; with None there are no streams here. `http` serves the
     one request of a DoorStream. `direct` has what answers a plain POST to a path without the HTTP server.
+    `trusted_hops` proxies of ours stand in front of the clients.
     `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
     """
 
@@ -83,6 +84,7 @@ class Door:
         direct: Mapping[str, Call] = MappingProxyType({}),
         on_refused: Callable[[str, int, str], None] = lambda ip, status, reason: None,
         limit: Callable[[], int] = connection_limit,
+        trusted_hops: int = 0,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
@@ -90,6 +92,7 @@ class Door:
         self._direct = direct
         self._on_refused = on_refused
         self._limit = limit
+        self._trusted_hops = trusted_hops
         self._accepting = trio.CancelScope()
         self._draining = False
         self._turn_over = trio.lowlevel.ParkingLot()
@@ -287,13 +290,16 @@ class Door:
     async def _read_head(self, wire: Wire, deadline: float) -> RequestHead | None:
         """The next head; None when the client leaves in the middle of it."""
         if (raw := take_head(wire.buffer)) is not None:  # nearly always: no deadline needs to be set up
-            return parse_head(raw, wire.peer)
+            return self._parsed(raw, wire)
         with trio.move_on_at(deadline):
             while (raw := take_head(wire.buffer)) is None:
                 if not await wire.receive():
                     return None
-            return parse_head(raw, wire.peer)
+            return self._parsed(raw, wire)
         raise RequestTimeout
+
+    def _parsed(self, raw: bytes, wire: Wire) -> RequestHead:
+        return from_behind(parse_head(raw, wire.peer), self._trusted_hops)
 
     async def _refuse(self, wire: Wire, error: HttpError) -> None:
         self._on_refused(wire.peer, error.status, error.slug)

@@ -8,7 +8,8 @@ might understand differently is refused here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from urllib.parse import parse_qsl
 
 import httptools
@@ -90,6 +91,23 @@ class RequestHead:
     @property
     def has_body(self) -> bool:
         return self.chunked or bool(self.content_length)
+
+
+def from_behind(head: RequestHead, hops: int) -> RequestHead:
+    """`head` with the address of the client that `hops` proxies of ours stand in front of.
+
+    Each proxy adds whom it heard to the right end of X-Forwarded-For; what stands further left was written
+    by the client. Something that is no address there changes nothing.
+    """
+    chain = [
+        item.strip(" \t") for value in head.headers_named("x-forwarded-for") for item in value.split(",")
+    ]
+    if hops == 0 or not chain:
+        return head
+    try:
+        return replace(head, peer=str(ip_address(chain[-min(hops, len(chain))])))
+    except ValueError:
+        return head
 
 
 def take_head(buffer: bytearray) -> bytes | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifyd.errors import BadRequest, HeadTooLong
-from notifyd.transport.head import MAX_HEAD_BYTES, RequestHead, parse_head, take_head
+from notifyd.transport.head import MAX_HEAD_BYTES, RequestHead, from_behind, parse_head, take_head
 
 HOST = b"Host: example.org\r\n"
 
@@ -231,3 +231,23 @@ def test_a_head_has_a_limit(end: bytes) -> None:
     with pytest.raises(HeadTooLong) as caught:
         take_head(bytearray(b"a" * MAX_HEAD_BYTES + end))
     assert caught.value.status == 431
+
+
+@pytest.mark.parametrize(
+    ("hops", "forwarded", "client"),
+    [
+        (0, ["203.0.113.9"], "127.0.0.1"),
+        (1, [], "127.0.0.1"),
+        (1, ["203.0.113.9"], "203.0.113.9"),
+        (1, ["10.0.0.1, 203.0.113.9"], "203.0.113.9"),
+        (2, ["10.0.0.1", "203.0.113.9, 192.0.2.1"], "203.0.113.9"),
+        (3, ["203.0.113.9"], "203.0.113.9"),
+        (1, ["2001:DB8::1"], "2001:db8::1"),
+        (1, ["203.0.113.9, unknown"], "127.0.0.1"),
+        (1, ["203.0.113.9,"], "127.0.0.1"),
+    ],
+)
+def test_the_client_behind_our_proxies(hops: int, forwarded: list[str], client: str) -> None:
+    fields = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
+    head = parse_head(f"GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n".encode(), "127.0.0.1")
+    assert from_behind(head, hops).peer == client
