@@ -1,4 +1,4 @@
-"""sse-starlette on uvicorn with uvloop and httptools: a queue for each client."""
+"""sse-starlette on uvicorn with uvloop and httptools: a queue for each client, each event encoded once."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    message = begin().decode()
-    queues: set[asyncio.Queue[str]] = set()
+    event = ServerSentEvent(data=begin().decode()).encode()
+    queues: set[asyncio.Queue[bytes]] = set()
 
-    async def stream() -> AsyncIterator[ServerSentEvent]:
-        queue: asyncio.Queue[str] = asyncio.Queue()
+    async def stream() -> AsyncIterator[bytes]:
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
         queues.add(queue)
         try:
-            yield ServerSentEvent(comment="ready")
+            yield ServerSentEvent(comment="ready").encode()
             while True:
-                yield ServerSentEvent(data=await queue.get())
+                yield await queue.get()
         finally:
             queues.discard(queue)
 
@@ -37,7 +37,7 @@ def main() -> None:
 
     def broadcast() -> None:
         for queue in queues:
-            queue.put_nowait(message)
+            queue.put_nowait(event)
 
     run(Starlette(routes=[Route("/events", events)]), broadcast)
 

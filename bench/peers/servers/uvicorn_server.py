@@ -25,7 +25,8 @@ def run(
         http="httptools",
         backlog=BACKLOG,
         access_log=False,
-        log_level="error",
+        log_level="critical",  # a stop with clients still connected is no news
+        timeout_graceful_shutdown=1,
         lifespan="off",
         ws_per_message_deflate=False,
         ws_ping_interval=None,
