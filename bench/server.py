@@ -60,14 +60,18 @@ class Notifyd:
     def token(self, user_id: str) -> str:
         return mint_token(self._secret, user_id, now_ms=round(time.time() * 1000), ttl_s=3600)
 
-    def send_publish(self, body: bytes) -> None:
-        """Begin `POST /v1/notifications`."""
+    def publish_request(self, body: bytes) -> bytes:
+        """`POST /v1/notifications` as bytes on a kept connection."""
         host, port = self.address
         head = (
             f"POST /v1/notifications HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {self._key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        self._publisher.sendall(head.encode() + body)
+        return head.encode() + body
+
+    def send_publish(self, body: bytes) -> None:
+        """Begin `POST /v1/notifications`."""
+        self._publisher.sendall(self.publish_request(body))
 
     def read_answer(self) -> None:
         """Wait for its 201. Raises RuntimeError for any other answer."""
