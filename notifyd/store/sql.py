@@ -235,7 +235,10 @@ class _Deadline:
         self._seconds = seconds
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        await self._limiter.acquire_on_behalf_of(borrower)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(borrower)  # no turn of the loop when it is free
+        except trio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(borrower)
         self._scope.deadline = trio.current_time() + self._seconds
 
     def release_on_behalf_of(self, borrower: object) -> None:

@@ -99,10 +99,12 @@ def from_behind(head: RequestHead, hops: int) -> RequestHead:
     Each proxy adds whom it heard to the right end of X-Forwarded-For; what stands further left was written
     by the client. Something that is no address there changes nothing.
     """
+    if hops == 0:
+        return head
     chain = [
         item.strip(" \t") for value in head.headers_named("x-forwarded-for") for item in value.split(",")
     ]
-    if hops == 0 or not chain:
+    if not chain:
         return head
     try:
         return replace(head, peer=str(ip_address(chain[-min(hops, len(chain))])))
