@@ -1,8 +1,9 @@
 /* Many clients in one process, for a load that is never the bottleneck: epoll and recv, no parsing. A message
  * is counted by its mark, a byte that each payload holds once and nothing else on the wire does.
  *
- * load ADDRESS MARK: commands come in on standard input, each a line, some with bytes behind it; each is
- * answered by one line. Times are CLOCK_MONOTONIC in nanoseconds.
+ * load ADDRESS MARK LOST_MS: commands come in on standard input, each a line, some with bytes behind it; each
+ * is answered by one line. Times are CLOCK_MONOTONIC in nanoseconds. After LOST_MS without a byte a message
+ * counts as lost.
  *
  *   open COUNT PORT IN_FLIGHT STEPS        connect COUNT more clients, at most IN_FLIGHT at once. For each step a
  *                                          line `REQUEST_BYTES WAIT_BYTES OWN` with the request (with OWN = 1
@@ -11,16 +12,20 @@
  *   publisher PORT ANSWERED COUNT          connect to publish; COUNT times a line `BYTES` and the bytes: what is
  *                                          sent in turn. ANSWERED = 1: an HTTP answer comes for each
  *     -> ready
- *   run MS RATE EACH TOTAL                 publish for MS milliseconds. RATE 0: the next when all have the one
+ *   run MS RATE EACH TOTAL SLEEPS          publish for MS milliseconds. RATE 0: the next when all have the one
  *                                          before; otherwise RATE times a second whatever happens. Every client
- *                                          gets EACH marks of a publish; with EACH = 0 all together get TOTAL
+ *                                          gets EACH marks of a publish; with EACH = 0 all together get TOTAL.
+ *                                          SLEEPS = 1: wait in the kernel for events; otherwise ask without end
  *     -> ran PUBLISHES MARKS NANOSECONDS BUSY_NANOSECONDS, and a line of latencies in nanoseconds, from the
  *        moment a publish was due to its last mark
  *   wait EACH MS                           until each client has EACH marks in all, or so long
  *     -> waited LACKING NANOSECONDS
+ *   settle MS                              until each client, were it frozen or not, has what was published in
+ *                                          runs since it was opened; no more may come
+ *     -> settled LACKING EXCESSIVE NANOSECONDS
  *   freeze COUNT | thaw                    the first COUNT clients read nothing and count for nothing
  *   send BYTES                             the same bytes, which follow, from every client
- *   close                                  reset every connection
+ *   close                                  reset every connection, the publisher's too
  *     -> done
  *
  * Whatever goes wrong ends it with a line `failed …`. */
@@ -43,11 +48,9 @@
 #include <unistd.h>
 
 enum { MOST = 65536, STEPS = 4, PUBLISHES = 65536, EVENTS = 1024, HEARD = 4096, BUFFER = 1 << 18, SOURCES = 16 };
-enum { LOST_MS = 20000 };
-
 struct client {
     int fd, step, heard, frozen;
-    long marks;
+    long marks, ever; /* of this run; since it was opened, with what had been published before that */
     char *tail; /* what was heard during the current step of the opening */
 };
 struct step {
@@ -57,11 +60,12 @@ struct step {
 
 static struct client clients[MOST];
 static struct step steps[STEPS];
-static int count, frozen, poller, step_count, mark;
+static int count, frozen, poller, step_count, mark, lost_ms;
 static char *blobs[PUBLISHES], buffer[BUFFER];
 static int blob_bytes[PUBLISHES], blob_count, publisher = -1, answered, answers_due;
 static long total_marks;                       /* of clients that are not frozen */
 static long *reached, reached_size, due_each;  /* how many clients have all marks of a publish of this run */
+static long published_ever;                    /* marks that a client opened first should have */
 static struct in_addr address;
 
 static void fail(const char *format, ...) {
@@ -121,7 +125,7 @@ static void write_all(int fd, const char *bytes, long size) {
         if (written < 0 && errno != EAGAIN) fail("the server closed a connection: %s", strerror(errno));
         if (written < 0) {
             struct pollfd wait = {.fd = fd, .events = POLLOUT};
-            if (poll(&wait, 1, LOST_MS) <= 0) fail("the server reads nothing more");
+            if (poll(&wait, 1, lost_ms) <= 0) fail("the server reads nothing more");
             continue;
         }
         bytes += written;
@@ -190,11 +194,11 @@ static void open_clients(int wanted, int port, int in_flight) {
         }
         int ready = epoll_wait(poller, events, EVENTS, 1000);
         if (ready > 0) heard_at = now();
-        if (now() - heard_at > LOST_MS * 1000000L) fail("%d of %d clients were not served", wanted - open, wanted);
+        if (now() - heard_at > lost_ms * 1000000L) fail("%d of %d clients were not served", wanted - open, wanted);
         for (int i = 0; i < ready; i++) {
             int number = events[i].data.u32, state = 0;
             struct client *client = &clients[number];
-            if (number < first || client->fd < 0 || done[number - first]) continue;
+            if (number < first || number >= limit || client->fd < 0 || done[number - first]) continue;
             if (client->step < 0 && events[i].events & (EPOLLERR | EPOLLHUP)) state = -1;
             if (state == 0 && client->step < 0 && events[i].events & EPOLLOUT) {
                 client->step = 0;
@@ -224,6 +228,7 @@ static void open_clients(int wanted, int port, int in_flight) {
         if (clients[i].fd < 0) continue;
         setsockopt(clients[i].fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(int)); /* ACKs are delayed, as usual */
         clients[count] = clients[i];
+        clients[count].ever = published_ever;
         event = (struct epoll_event){.events = EPOLLIN, .data.u32 = count};
         epoll_ctl(poller, EPOLL_CTL_MOD, clients[count++].fd, &event);
     }
@@ -238,6 +243,7 @@ static void note_marks(struct client *client, long marks) {
         for (long have = client->marks / due_each + 1; have <= (client->marks + marks) / due_each; have++)
             if (have <= reached_size) reached[have - 1]++;
     client->marks += marks;
+    client->ever += marks;
     total_marks += marks;
 }
 
@@ -282,7 +288,13 @@ static int by_size(const void *left, const void *right) {
     return difference < 0 ? -1 : difference > 0;
 }
 
-static void run(long ms, double rate, long each, long total) {
+/* Milliseconds that a run may sleep: until a publish is due, or for a moment while it waits for messages. */
+static int patience(double rate, long next) {
+    long left = rate > 0 ? (next - now()) / 1000000 : 10;
+    return left < 0 ? 0 : left > 10 ? 10 : left;
+}
+
+static void run(long ms, double rate, long each, long total, int sleeps) {
     long most = rate > 0 ? (long)(ms / 1000.0 * rate) + 2 : 1000000, published = 0, finished = 0;
     long *due = calloc(most, sizeof *due), *latency = calloc(most, sizeof *latency);
     long readers = count - frozen, marks_before = total_marks, begun = now(), busy_before = busy();
@@ -301,20 +313,21 @@ static void run(long ms, double rate, long each, long total) {
             published++;
             if (rate > 0) next = begun + (long)(published * 1e9 / rate);
         }
-        /* It never sleeps, so that no server pays for waking it. */
-        if (listen_for(0) > 0) heard_at = now();
+        /* Unless told so it never sleeps, so that no server pays for waking it. */
+        if (listen_for(sleeps ? patience(rate, next) : 0) > 0) heard_at = now();
         while (finished < published && (each ? reached[finished] >= readers
                                              : total_marks - marks_before >= (finished + 1) * total)) {
             latency[finished] = now() - due[finished];
             finished++;
         }
-        if (finished < published && now() - heard_at > LOST_MS * 1000000L)
+        if (finished < published && now() - heard_at > lost_ms * 1000000L)
             fail("%ld of %ld publishes did not reach everyone: a message was lost", published - finished, published);
     }
     long took = now() - begun, used = busy() - busy_before;
     while (answers_due > 0)
-        if (!listen_for(LOST_MS)) fail("a publish was never answered");
+        if (!listen_for(lost_ms)) fail("a publish was never answered");
     while (listen_for(50) > 0) continue; /* is there anything too many? */
+    published_ever += published * each;
     long marks = total_marks - marks_before;
     if (marks != (each ? published * each * readers : published * total))
         fail("%ld marks came instead of %ld: something was repeated", marks, each ? published * each * readers : published * total);
@@ -338,6 +351,20 @@ static void wait_for_each(long each, long ms) {
             if (!clients[i].frozen && clients[i].marks < each) lacking++;
     }
     printf("waited %ld %ld\n", lacking, now() - begun);
+}
+
+static void settle(long ms) {
+    long begun = now();
+    int lacking = 1, excessive = 0, quiet = 0;
+    while ((lacking || !quiet) && now() - begun < ms * 1000000L) {
+        quiet = listen_for(50) == 0;
+        lacking = excessive = 0;
+        for (int i = 0; i < count; i++) {
+            lacking += clients[i].ever < published_ever;
+            excessive += clients[i].ever > published_ever;
+        }
+    }
+    printf("settled %d %d %ld\n", lacking, excessive, now() - begun);
 }
 
 static void set_frozen(int wanted) {
@@ -383,7 +410,7 @@ static void command_publisher(const char *line) {
     if (publisher >= 0) close(publisher);
     publisher = connect_to(port, 0);
     struct pollfd wait = {.fd = publisher, .events = POLLOUT};
-    if (publisher < 0 || poll(&wait, 1, LOST_MS) <= 0) fail("no connection to publish");
+    if (publisher < 0 || poll(&wait, 1, lost_ms) <= 0) fail("no connection to publish");
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = MOST};
     epoll_ctl(poller, EPOLL_CTL_ADD, publisher, &event);
     answers_due = 0;
@@ -400,16 +427,19 @@ static void command_send(const char *line) {
 
 static void command_close(void) {
     for (int i = 0; i < count; i++) reset(clients[i].fd);
+    if (publisher >= 0) reset(publisher);
+    publisher = -1;
     count = frozen = 0;
-    total_marks = 0;
+    total_marks = published_ever = 0;
     printf("done\n");
 }
 
 int main(int argc, char **argv) {
     char line[512];
     struct rlimit files;
-    if (argc != 3 || !inet_aton(argv[1], &address)) return 2;
+    if (argc != 4 || !inet_aton(argv[1], &address)) return 2;
     mark = argv[2][0];
+    lost_ms = atoi(argv[3]);
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
@@ -418,10 +448,13 @@ int main(int argc, char **argv) {
     while (fgets(line, sizeof line, stdin)) {
         long ms, each, total;
         double rate;
+        int sleeps;
         if (!strncmp(line, "open ", 5)) command_open(line);
         else if (!strncmp(line, "publisher ", 10)) command_publisher(line);
-        else if (sscanf(line, "run %ld %lf %ld %ld", &ms, &rate, &each, &total) == 4) run(ms, rate, each, total);
+        else if (sscanf(line, "run %ld %lf %ld %ld %d", &ms, &rate, &each, &total, &sleeps) == 5)
+            run(ms, rate, each, total, sleeps);
         else if (sscanf(line, "wait %ld %ld", &each, &ms) == 2) wait_for_each(each, ms);
+        else if (sscanf(line, "settle %ld", &ms) == 1) settle(ms);
         else if (!strncmp(line, "freeze ", 7)) set_frozen(atoi(line + 7));
         else if (!strncmp(line, "thaw", 4)) set_frozen(0);
         else if (!strncmp(line, "send ", 5)) command_send(line);

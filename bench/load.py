@@ -1,12 +1,15 @@
 """The load: `load.c` as a child process on the load's core, and what it is told to do.
 
-It counts messages by their mark (`peers.MARK`) and reads nothing else, so that it is never the bottleneck;
-`Ran.busy` says how much of the time it worked. A run that loses or repeats a message raises LoadFailed.
+It counts messages by their mark (`peers.MARK`) and reads nothing else, so that it is never the bottleneck.
+It asks the kernel without end, so that no server pays for waking it; `sleeps=True` makes it wait instead, and
+then `Ran.busy` says how much of the time it worked, which is its own cost. A run that loses or repeats a
+message raises LoadFailed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import subprocess
@@ -54,8 +57,12 @@ class Ran(NamedTuple):
 
     def percentile(self, percent: float) -> float:
         """Seconds that so many percent of the publishes took at most (nearest rank)."""
-        rank = max(round(percent / 100 * len(self.latencies_s) + 0.5), 1)
-        return self.latencies_s[min(rank, len(self.latencies_s)) - 1]
+        return percentile(self.latencies_s, percent)
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The value that so many percent of `ordered` do not exceed (nearest rank)."""
+    return ordered[max(math.ceil(percent * len(ordered) / 100), 1) - 1]
 
 
 class Load:
@@ -94,13 +101,15 @@ class Load:
             parts += [f"{len(blob)}\n".encode(), blob]
         self._ask("ready", *parts)
 
-    def run(self, seconds: float, *, rate: float = 0.0, each: int = 1, total: int = 0) -> Ran:
+    def run(
+        self, seconds: float, *, rate: float = 0.0, each: int = 1, total: int = 0, sleeps: bool = False
+    ) -> Ran:
         """Publish for so long: the next when everyone has the one before, or `rate` times a second.
 
         Every client that is not frozen gets `each` messages of a publish; with `each=0` all clients
         together get `total`.
         """
-        head = self._ask("ran", f"run {round(seconds * 1000)} {rate} {each} {total}\n".encode())
+        head = self._ask("ran", f"run {round(seconds * 1000)} {rate} {each} {total} {int(sleeps)}\n".encode())
         publishes, messages, took, busy = map(int, head)
         latencies = tuple(int(text) / 1e9 for text in self._line().split())
         return Ran(publishes, messages, took / 1e9, busy / took, latencies)
@@ -109,6 +118,18 @@ class Load:
         """Seconds until each client had `each` messages since the last run began; None if not in time."""
         lacking, took = map(int, self._ask("waited", f"wait {each} {round(seconds * 1000)}\n".encode()))
         return None if lacking else took / 1e9
+
+    def settle(self, seconds: float) -> float:
+        """Seconds until each client has all that was published since it was opened, were it frozen or not.
+
+        Raises LoadFailed when something is lacking by then, or came twice. For runs with `each` only.
+        """
+        lacking, excessive, took = map(
+            int, self._ask("settled", f"settle {round(seconds * 1000)}\n".encode())
+        )
+        if lacking or excessive:
+            raise LoadFailed(f"{lacking} clients lack messages, {excessive} have too many")
+        return took / 1e9
 
     def freeze(self, count: int) -> None:
         """The first `count` clients read nothing any more."""
@@ -123,7 +144,7 @@ class Load:
         self._ask("done", f"send {len(data)}\n".encode(), data)
 
     def close(self) -> None:
-        """Reset every connection."""
+        """Reset every connection, the publisher's too."""
         self._ask("done", b"close\n")
 
     def _ask(self, expected: str, *parts: bytes) -> list[str]:
@@ -147,12 +168,15 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(address: str = "127.0.0.1") -> Iterator[Load]:
-    """A load generator without clients yet. Raises LoadFailed where there is no C compiler."""
+def load(address: str = "127.0.0.1", *, lost_s: float = 20.0) -> Iterator[Load]:
+    """A load generator without clients yet. Raises LoadFailed where there is no C compiler.
+
+    `lost_s`: a message that has not come after so much silence is lost.
+    """
     with tempfile.TemporaryDirectory() as folder:
         program = _compile(folder)
         with subprocess.Popen(
-            [program, address, MARK.decode()],
+            [program, address, MARK.decode(), str(round(lost_s * 1000))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             preexec_fn=_pin,
