@@ -8,7 +8,9 @@ message raises LoadFailed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import math
 import os
 import shutil
@@ -173,24 +175,26 @@ def load(address: str = "127.0.0.1", *, lost_s: float = 20.0) -> Iterator[Load]:
 
     `lost_s`: a message that has not come after so much silence is lost.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        program = _compile(folder)
-        with subprocess.Popen(
-            [program, address, MARK.decode(), str(round(lost_s * 1000))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            preexec_fn=_pin,
-        ) as process:
-            try:
-                yield Load(process)
-            finally:
-                process.kill()
+    with subprocess.Popen(
+        [_program(), address, MARK.decode(), str(round(lost_s * 1000))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=_pin,
+    ) as process:
+        try:
+            yield Load(process)
+        finally:
+            process.kill()
 
 
-def _compile(folder: str) -> str:
+@functools.cache
+def _program() -> str:
+    """Compiled once; gone when this process ends."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise LoadFailed("no C compiler here: apt-get install gcc")
+    folder = tempfile.mkdtemp(prefix="bench-load-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     program = f"{folder}/load"
     subprocess.run([compiler, "-O2", "-o", program, SOURCE], check=True, stdout=sys.stderr)
     return program

@@ -53,7 +53,7 @@ class Notifyd:
         self.address = address
         self.pid = pid
         self._secret = secret
-        self._key = key
+        self.publish_key = key
         self._publisher = socket.create_connection(address)
         self._publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -64,7 +64,8 @@ class Notifyd:
         """`POST /v1/notifications` as bytes on a kept connection."""
         host, port = self.address
         head = (
-            f"POST /v1/notifications HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {self._key}\r\n"
+            f"POST /v1/notifications HTTP/1.1\r\nHost: {host}:{port}\r\n"
+            f"Authorization: Bearer {self.publish_key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
