@@ -32,6 +32,7 @@ def write(name: str, rows: Sequence[Row], *, quick: bool, seconds: float, folder
         "versions": versions(),
         "rows": list(map(as_dict, rows)),
         **getattr(rows, "series", {}),
+        **_left_aside(name),
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
@@ -39,10 +40,23 @@ def write(name: str, rows: Sequence[Row], *, quick: bool, seconds: float, folder
     return path
 
 
+def _left_aside(name: str) -> dict[str, Any]:
+    """What a bench without `Rows` has put into results/NAME.series.json; the file goes."""
+    path = FOLDER / f"{name}.series.json"
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())
+    path.unlink()
+    return found
+
+
 def read(name: str, folder: Path = FOLDER) -> dict[str, Any] | None:
     """What `write` kept, or None."""
     path = folder / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    kept: dict[str, Any] = json.loads(path.read_text())
+    return kept
 
 
 def rows_of(result: dict[str, Any] | None) -> list[Row]:
