@@ -23,6 +23,9 @@
  *   settle MS                              until each client, were it frozen or not, has what was published in
  *                                          runs since it was opened; no more may come
  *     -> settled LACKING EXCESSIVE NANOSECONDS
+ *   exactly EACH MS                        until each client has EACH marks in all, those of its opening too, and
+ *                                          nothing more comes
+ *     -> exactly LACKING EXCESSIVE NANOSECONDS, the time without the silence at the end
  *   freeze COUNT | thaw                    the first COUNT clients read nothing and count for nothing
  *   send BYTES                             the same bytes, which follow, from every client
  *   close                                  reset every connection, the publisher's too
@@ -159,6 +162,8 @@ static int hear_step(struct client *client, int index) {
     long size = recv(client->fd, client->tail + client->heard, HEARD - 1 - client->heard, 0);
     if (size < 0 && errno == EAGAIN) return 0;
     if (size <= 0) return -1;
+    for (char *at = client->tail + client->heard, *end = at + size; (at = memchr(at, mark, end - at)); at++)
+        client->marks++; /* what a client that resumes has missed */
     client->heard += size;
     if (!memmem(client->tail, client->heard, step->wait_for, step->wait_bytes)) return 0;
     if (++client->step == step_count) return 1;
@@ -367,6 +372,21 @@ static void settle(long ms) {
     printf("settled %d %d %ld\n", lacking, excessive, now() - begun);
 }
 
+static void exactly(long each, long ms) {
+    long begun = now(), took = 0;
+    int lacking = 1, excessive = 0, quiet = 0;
+    while ((lacking || !quiet) && now() - begun < ms * 1000000L) {
+        quiet = listen_for(lacking ? 5 : 200) == 0;
+        lacking = excessive = 0;
+        for (int i = 0; i < count; i++) {
+            lacking += clients[i].marks < each;
+            excessive += clients[i].marks > each;
+        }
+        if (lacking || !took) took = now() - begun;
+    }
+    printf("exactly %d %d %ld\n", lacking, excessive, took);
+}
+
 static void set_frozen(int wanted) {
     frozen = wanted;
     for (int i = 0; i < count; i++) {
@@ -455,6 +475,7 @@ int main(int argc, char **argv) {
             run(ms, rate, each, total, sleeps);
         else if (sscanf(line, "wait %ld %ld", &each, &ms) == 2) wait_for_each(each, ms);
         else if (sscanf(line, "settle %ld", &ms) == 1) settle(ms);
+        else if (sscanf(line, "exactly %ld %ld", &each, &ms) == 2) exactly(each, ms);
         else if (!strncmp(line, "freeze ", 7)) set_frozen(atoi(line + 7));
         else if (!strncmp(line, "thaw", 4)) set_frozen(0);
         else if (!strncmp(line, "send ", 5)) command_send(line);

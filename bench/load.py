@@ -133,6 +133,17 @@ class Load:
             raise LoadFailed(f"{lacking} clients lack messages, {excessive} have too many")
         return took / 1e9
 
+    def exactly(self, each: int, seconds: float) -> float:
+        """Seconds until each client has `each` messages since it began to open.
+
+        Raises LoadFailed when something is lacking by then, or came twice.
+        """
+        asked = f"exactly {each} {round(seconds * 1000)}\n".encode()
+        lacking, excessive, took = map(int, self._ask("exactly", asked))
+        if lacking or excessive:
+            raise LoadFailed(f"{lacking} clients lack messages, {excessive} have too many")
+        return took / 1e9
+
     def freeze(self, count: int) -> None:
         """The first `count` clients read nothing any more."""
         self._ask("done", f"freeze {count}\n".encode())

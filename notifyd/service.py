@@ -175,7 +175,9 @@ async def open_service(
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
         parts = _api_parts(service, jobs, checker, checks, clock)
-        parts.metrics.add(ServerCollector(service.connections, service.doors, broker, inbox, jobs, checks))
+        parts.metrics.add(
+            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks)
+        )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
         jobs.start("heartbeat", wheel.run)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Dialect, Engine, Table
     from sqlalchemy.sql import Executable
 
-    from notifyd.store.base import Store, Transaction
+    from notifyd.store.base import Transaction
 
 T = TypeVar("T")
 
@@ -253,6 +253,7 @@ class SqlStore:
     ) -> None:
         self.epoch = epoch
         self.failed = trio.Event()
+        self.reads = 0  # since the start
         self._database = database
         self._clock = clock
         self._deadline_s = deadline_s
@@ -266,6 +267,7 @@ class SqlStore:
             self._token.run_sync_soon(self.failed.set)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
+        self.reads += 1
         return await self._call(self._readers, self._database.read, work, Unavailable)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
@@ -296,7 +298,9 @@ class SqlStore:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, clock: Callable[[], int], deadline_s: float = 5.0) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, *, clock: Callable[[], int], deadline_s: float = 5.0
+) -> AsyncIterator[SqlStore]:
     """Lock the database for this process, bring its tables up to date and serve calls until the end.
 
     `clock` gives milliseconds since 1970; a call that takes a thread longer than `deadline_s` seconds is
