@@ -80,6 +80,7 @@ class Job:
     tokens: dict[str, str]
     kind: str
     seconds: float
+    patience_s: float = PATIENCE_S
 
 
 def run(kind: str, *, seconds: float) -> Checked:
@@ -121,7 +122,7 @@ async def converse(job: Job) -> Checked:
             await nursery.start(listener.listen, open_one(job.url, job.tokens[listener.user]))
         async with open_publisher(job.url, job.key) as publisher:
             stored = await publish_for(publisher, list(job.tokens), job.seconds)
-        with trio.move_on_after(PATIENCE_S):
+        with trio.move_on_after(job.patience_s):
             for listener in listeners:
                 await listener.until(len(expected(stored, listener.user)))
         await trio.sleep(EXTRA_S)

@@ -1,13 +1,11 @@
-"""notifyd as its own process on one core, and a publisher on a kept connection."""
+"""notifyd as its own process on one core, and how to speak to it."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -83,8 +81,6 @@ class Notifyd:
         self._secret = place.secret
         self.publish_key = place.key
         self._admin_key = place.admin_key
-        self._publisher = socket.create_connection(address)
-        self._publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def token(self, user_id: str) -> str:
         return mint_token(self._secret, user_id, now_ms=round(time.time() * 1000), ttl_s=3600)
@@ -115,29 +111,6 @@ class Notifyd:
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
-
-    def send_publish(self, body: bytes) -> None:
-        """Begin `POST /v1/notifications`."""
-        self._publisher.sendall(self.publish_request(body))
-
-    def read_answer(self) -> None:
-        """Wait for its 201. Raises RuntimeError for any other answer."""
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += self._publisher.recv(65536)
-        head, _, body = data.partition(b"\r\n\r\n")
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        length = int(fields[b"content-length"])
-        while len(body) < length:
-            body += self._publisher.recv(65536)
-        if not head.startswith(b"HTTP/1.1 201"):
-            raise RuntimeError(f"publishing failed: {body[:300]!r}")
-
-
-def broadcast_body(text: str, times: int = 1) -> bytes:
-    """A publish of `times` announcements."""
-    one = {"broadcast": True, "type": "x-bench", "data": {"text": text}}
-    return json.dumps(one if times == 1 else {"notifications": [one] * times}).encode()
 
 
 @contextlib.contextmanager
