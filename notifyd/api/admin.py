@@ -83,7 +83,7 @@ async def read_statistics() -> Response:
     return answer(parts().statistics())
 
 
-@bp.post("/v1/users/<user_id>/disconnect")
+@bp.post("/v1/users/<path:user_id>/disconnect")
 @describe(
     "Operating",
     who=OPERATOR,
