@@ -48,7 +48,7 @@ STOCK = "Quart-Trio"
 
 def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
     """Rounds of all servers in turn; medians, and the least and most of the rounds."""
-    rounds, seconds, rest_seconds = (2, 0.5, 0.0) if quick else (5, 2.0, 1.0)
+    rounds, seconds, rest_seconds = (2, 0.5, 0.0) if quick else (5, 2.0, 0.7)
     checked = realistic.run("websocket", seconds=1.5 if quick else 5.0)
     say(f"realistic load: {checked.messages:,} messages to {checked.clients} clients, all right")
     every = [each for each in SUBJECTS.values() if each.kind == "websocket"]

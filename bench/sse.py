@@ -25,7 +25,7 @@ GOAL = 1.0
 
 def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
     """Rounds of all servers in turn; medians, and the least and most of the rounds."""
-    rounds, seconds = (2, 0.6) if quick else (7, 2.0)
+    rounds, seconds = (2, 0.6) if quick else (5, 2.0)
     checked = realistic.run("sse", seconds=1.5 if quick else 5.0)
     say(f"realistic load: {checked.messages:,} messages to {checked.clients} clients, all right")
 
