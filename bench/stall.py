@@ -35,7 +35,7 @@ SINGLE = 200
 PRICES = 10_000
 STORES = 5
 #: Seconds after which nothing of what was before is at work; the ledger is written once a second.
-SETTLE_S = 1.5
+SETTLE_S = 1.2
 GOAL_P99_MS = 25.0
 GOAL_MAX_MS = 100.0
 GOAL_TALK_MS = 300.0
@@ -47,6 +47,7 @@ class Stall(NamedTuple):
 
     p99: float
     longest: float
+    turn: float  # processor time of the longest turn: what a machine without others would see
 
 
 class Under(NamedTuple):
@@ -85,10 +86,11 @@ def _crowded(clients: int, *, pinned: bool = True) -> Iterator[tuple[Notifyd, Lo
 
 
 def _rows(name: str, stall: Stall, say: Callable[[str], None]) -> list[Row]:
-    say(f"{name}: p99 {stall.p99:.1f} ms, max {stall.longest:.1f} ms")
+    say(f"{name}: p99 {stall.p99:.1f} ms, max {stall.longest:.1f} ms, by processor time {stall.turn:.1f} ms")
     return [
         at_most(f"loop stall under {name}, p99", GOAL_P99_MS, stall.p99, "ms"),
         at_most(f"loop stall under {name}, max", GOAL_MAX_MS, stall.longest, "ms"),
+        figure(f"the longest turn under {name}, processor time", stall.turn, "ms"),
     ]
 
 
@@ -100,7 +102,7 @@ def _measured(under: Under, put: Callable[[Under], None]) -> Stall:
 
 def _stall(server: Notifyd) -> Stall:
     said = json.loads(_ask(server, b"stalls"))
-    return Stall(said["p99_ms"], said["max_ms"])
+    return Stall(said["p99_ms"], said["max_ms"], said["turn_ms"])
 
 
 def _ask(server: Notifyd, what: bytes) -> bytes:
