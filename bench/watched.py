@@ -1,8 +1,8 @@
 """`python -m bench.watched`: `notifyd serve` itself, and a task beside it that looks how late the loop is.
 
 Each line on standard input is answered by one. `stalls`: `{"looks", "p99_ms", "max_ms", "turn_ms"}` since it
-was last asked, `turn_ms` being the processor time of the longest turn of the loop. `collect`: the milliseconds
-of a full garbage collection, which runs on the loop at once.
+was last asked, `turn_ms` being the processor time of the longest turn of the loop. `collect`: the
+milliseconds of a full garbage collection, which runs on the loop at once.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def test_help_imports_no_command_and_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     imported = set(done.stderr.split())
     assert not {"notifyd.config", "notifyd.cli.server", "notifyd.cli.talk"} & imported
-    # cyclopts and what it brings. trio, pydantic, SQLAlchemy, Quart and httpx2 together take a second to import.
+    # cyclopts and what it brings; trio, pydantic, SQLAlchemy, Quart and httpx2 take a second to import.
     few = {"cyclopts", "attr", "attrs", "docstring_parser", "rich", "pygments", "markdown_it", "mdurl"}
     assert {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"notifyd"} <= few
 
