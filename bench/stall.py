@@ -229,8 +229,12 @@ def _talk(server: Notifyd, crowd: Load, talkers: int, say: Callable[[str], None]
     time.sleep(2.0)
     stall = _stall(server)
     name = f"{talkers:,} clients talking in one instant and a full collection"
-    say(f"{name}: max {stall.longest:.1f} ms, the collection alone {collected[0]:.1f} ms")
+    say(
+        f"{name}: max {stall.longest:.1f} ms; by processor time the longest turn took {stall.turn:.1f} ms, "
+        f"the collection {collected[0]:.1f} ms"
+    )
     return [
         at_most(f"loop stall under {name}, max", GOAL_TALK_MS, stall.longest, "ms"),
-        figure(f"the full collection beside {talkers:,} clients", collected[0], "ms"),
+        figure(f"the longest turn under {name}, processor time", stall.turn, "ms"),
+        figure(f"a full collection beside {talkers:,} clients, processor time", collected[0], "ms"),
     ]
