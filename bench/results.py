@@ -77,6 +77,7 @@ def from_dict(kept: dict[str, Any]) -> Row:
     return Row(
         **{name: kept[name] for name in ("name", "goal", "measured", "unit", "holds", "most")},
         rounds=tuple(kept["rounds"]),
+        told=kept.get("told", ""),
     )
 
 

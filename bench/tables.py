@@ -57,7 +57,7 @@ def goals(results: Results) -> str:
 def _values(row: Row) -> tuple[str, str]:
     """Measured and ratio: the one that the row is."""
     value = number(row.measured)
-    return ("", value) if row.unit == RATIO else (f"{value} {row.unit}".strip(), "")
+    return (row.told, value) if row.unit == RATIO else (f"{value} {row.unit}".strip(), "")
 
 
 # --- servers -------------------------------------------------------------------------------------------
