@@ -128,6 +128,15 @@ def latency(results: Results) -> str:
     return markdown(("to", "p50 ms", "p95 ms", "p99 ms"), lines, right=(1, 2, 3))
 
 
+# --- memory --------------------------------------------------------------------------------------------
+
+
+def memory(results: Results) -> str:
+    """What is measured in bytes."""
+    rows = [row for row in rows_of(results.get("connections")) if row.unit == "bytes"]
+    return markdown(("", "bytes"), [[row.name, number(row.measured)] for row in rows], right=(1,))
+
+
 # --- capacity ------------------------------------------------------------------------------------------
 
 
@@ -201,6 +210,7 @@ def tables(results: Results) -> dict[str, str]:
         "websocket-servers": servers(results.get("fanout"), "notifyd"),
         "sse-servers": servers(results.get("sse"), "notifyd SSE"),
         "latency": latency(results),
+        "memory": memory(results),
         "capacity": capacity(results),
         "machines": machines(results),
     }

@@ -67,6 +67,11 @@ def test_latency_is_a_line_for_each_situation() -> None:
     assert tables.latency({"latency": LATENCY}).splitlines()[2:] == ["| WebSocket, 100 clients | 1 | 2 | 3 |"]
 
 
+def test_memory_is_what_is_in_bytes() -> None:
+    result = kept(figure("an idle WebSocket", 7000.0, "bytes"), figure("a broadcast", 90.0, "ms"))
+    assert tables.memory({"connections": result}).splitlines()[2:] == ["| an idle WebSocket | 7,000 |"]
+
+
 def test_capacity_needs_all_runs_and_multiplies_what_they_measured() -> None:
     assert "Not measured yet" in tables.capacity({"fanout": FANOUT})
     every = {"fanout": FANOUT, "latency": LATENCY, "connections": kept(series=[[10_000, 7000, 5000]])}
