@@ -7,10 +7,10 @@
     "error": "notification:error",
   };
   const reconnectDelay = 200;
-  const maxReconnectAttempts = 12;
+  const maxReconnectAttempts = 10;
   let attempts = 0;
   let socket = null;
-  const seen = { connected: false, opens: 0, closes: [], events: [], messages: [] };
+  const seen = { connected: false, opens: 0, closes: [], delays: [], events: [], messages: [] };
 
   const send = (message) => socket.send(JSON.stringify(message));
   const heartbeat = (type) => send({ type, data: {}, timestamp: new Date().toISOString() });
@@ -31,7 +31,12 @@
     socket.onclose = (event) => {
       seen.connected = false;
       seen.closes.push(event.code);
-      if (attempts < maxReconnectAttempts) setTimeout(connect, Math.min(reconnectDelay * 2 ** attempts++, 2000));
+      if (attempts < maxReconnectAttempts) {
+        const delay = reconnectDelay * Math.pow(2, attempts);
+        seen.delays.push(delay);
+        setTimeout(connect, delay);
+        attempts++;
+      }
     };
   };
   connect();
