@@ -72,6 +72,13 @@ class _Problem(msgspec.Struct, frozen=True):
     title: str = ""
     detail: str = ""
     status: int = 0
+    path: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it says, with the place of the fault in the body where it has one."""
+        said = self.detail or self.title
+        return said if self.path in ("", "$") else f"{said} - at `{self.path}`"
 
 
 class _Result(_Problem, frozen=True):
@@ -263,8 +270,8 @@ def _problem_error(problem: _Problem, status: int) -> HttpError:
     named = [kind for kind in _kinds(HttpError) if kind.slug == slug]
     same = [kind for kind in _kinds(HttpError) if kind.status == status and kind is not OutcomeUnknown]
     if not problem.type or not (named or same):
-        return UnexpectedAnswer(f"HTTP {status} {problem.detail or problem.title}".rstrip())
-    return (named or same)[0](problem.detail or problem.title)
+        return UnexpectedAnswer(f"HTTP {status} {problem.words}".rstrip())
+    return (named or same)[0](problem.words)
 
 
 def _decode(response: httpx2.Response, type_: Any) -> Any:

@@ -204,6 +204,15 @@ async def test_the_servers_errors_come_under_their_names(error: errors.HttpError
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(("path", "end"), [("$", "no."), ("$.rule.percent", "no. - at `$.rule.percent`")])
+async def test_an_error_says_where_in_the_body(path: str, end: str) -> None:
+    body = {"type": "urn:notifyd:problem:unprocessable", "status": 422, "detail": "no.", "path": path}
+    async with FakeServer(httpx2.Response(422, json=body)).publisher() as publisher:
+        with pytest.raises(errors.Unprocessable) as caught:
+            await publisher.backtest(b"{}")
+    assert caught.value.detail == end
+
+
 @pytest.mark.parametrize(
     "answer",
     [
