@@ -8,7 +8,7 @@ from quart import request
 
 from notifyd.api.parts import parts
 from notifyd.auth import request_facts
-from notifyd.errors import RequestError
+from notifyd.errors import Forbidden, RequestError
 
 if TYPE_CHECKING:
     from notifyd.auth import Identity
@@ -55,7 +55,17 @@ def subject(user_id: str | None) -> str:
 
     Raises Unauthorized or Forbidden.
     """
-    if user_id is None:
-        return user().user_id
-    publisher()
-    return user_id
+    if user_id is not None:
+        publisher()
+        return user_id
+    return unnamed().user_id
+
+
+def unnamed() -> Identity:
+    """The user who calls where a publisher would have to name one. Raises Unauthorized or Forbidden."""
+    try:
+        return user()
+    except Forbidden:
+        if may_publish():
+            raise Forbidden("A publisher must say whose, by `user_id`") from None
+        raise

@@ -65,7 +65,7 @@ async def test_a_user_does_not_name_another(api: Api) -> None:
 async def test_a_publisher_must_name_a_user(api: Api) -> None:
     answer = await api.call("POST", PATH, as_="pub", body={})
     assert answer.status == 403
-    assert answer.problem["detail"] == "This is a key of a publisher or operator, not a user's token"
+    assert answer.problem["detail"] == "A publisher must say whose, by `user_id`"
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ async def test_a_publisher_acts_for_a_user(api: Api) -> None:
     assert (await api.call("GET", path, as_="pub")).json["watch_id"] == "w"
     assert (await api.call("GET", "/v1/watches/w", as_=api.token())).status == 200
     assert (await api.call("DELETE", path, as_="pub")).status == 204
-    assert (await api.call("PUT", "/v1/watches/w", as_="pub", body=body)).status in (401, 403)
+    nobody = await api.call("PUT", "/v1/watches/w", as_="pub", body=body)
+    assert nobody.problem == {"type": "forbidden", "detail": "A publisher must say whose, by `user_id`"}
+    assert (await api.call("PUT", "/v1/watches/w", as_="adm", body=body)).status == 403
 
 
 async def test_a_watch_that_is_met_already_says_by_what(api: Api) -> None:
