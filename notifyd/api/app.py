@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from quart import Response, request
@@ -64,6 +66,12 @@ class _App(QuartTrio):
             pass
 
 
+@cache
+def _described(rule: str) -> str:
+    """A route as the OpenAPI document spells it."""
+    return re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule)
+
+
 def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
     app = _App("notifyd", static_folder=None)
     app.config.update(
@@ -80,7 +88,7 @@ def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
 
     @app.after_request
     async def count(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule is not None else "none"
+        route = _described(request.url_rule.rule) if request.url_rule is not None else "none"
         parts.metrics.answered(request.method, route, response.status_code)
         return response
 

@@ -43,6 +43,7 @@ async def test_metrics_are_prometheus_text(api: Api) -> None:
     await api.call("GET", "/v1/notifications", as_=api.token())
     await api.call("GET", "/v1/notifications", as_=api.token())
     await api.call("DELETE", "/v1/notifications/some-id", as_="pub")
+    await api.call("GET", "/v1/watches/a/b/explain", as_=api.token())
     await api.call("INVENTED", "/invented/path")
     answer = await api.call("GET", "/metrics", as_="adm")
     assert answer.status == 200
@@ -51,7 +52,8 @@ async def test_metrics_are_prometheus_text(api: Api) -> None:
     prefix = "notifyd_http_requests_total"
     assert {
         f'{prefix}{{method="GET",route="/v1/notifications",status="200"}} 2.0',
-        f'{prefix}{{method="DELETE",route="/v1/notifications/<notification_id>",status="404"}} 1.0',
+        f'{prefix}{{method="DELETE",route="/v1/notifications/{{notification_id}}",status="404"}} 1.0',
+        f'{prefix}{{method="GET",route="/v1/watches/{{watch_id}}/explain",status="404"}} 1.0',
         f'{prefix}{{method="other",route="none",status="404"}} 1.0',
     } <= lines
     assert "some-id" not in answer.body.decode()
