@@ -148,8 +148,15 @@ def _told(found: Trace, user_id: str, epoch: str) -> NotificationTrace:
         steps=_steps(found),
         connections=[_connection(way, epoch) for way in found.ways],
         mail=Mail(None, "no_mail", "this server sends no email"),
-        why_not=list(found.why_not),
+        why_not=_unconfirmed(found),
     )
+
+
+def _unconfirmed(found: Trace) -> list[str]:
+    facts, why_not = found.facts, list(found.why_not)
+    if why_not and facts.everyone and facts.seq <= facts.marks.appeared:
+        why_not.append("it was announced before the user first came, so it is listed as seen")
+    return why_not
 
 
 def _steps(found: Trace) -> list[Step]:

@@ -39,6 +39,23 @@ def steps(told: Any) -> list[str]:
     return [step["step"] for step in told["steps"]]
 
 
+async def test_what_was_announced_before_a_user_came_is_seen_and_says_why(
+    service: Service, http: Callable[..., Any], open_stream: Callable[..., Any], admin_key: str
+) -> None:
+    stored = await service.broadcast(system_message("hello"))
+    await written_down(service)
+    told = await traced(http, admin_key, "ann", stored.notification_id)
+    assert (told["state"], "seen" in steps(told)) == ("seen", False)
+    assert told["why_not"][-1] == "it was announced before the user first came, so it is listed as seen"
+    async with open_stream(service.url, "ann") as stream:
+        again = await service.broadcast(system_message("again"))
+        await stream.next_entry()
+        await written_down(service)
+        told = await traced(http, admin_key, "ann", again.notification_id)
+    assert (told["state"], told["everyone"]) == ("unread", True)
+    assert "first came" not in str(told)
+
+
 async def test_nobody_was_there_then_it_was_replayed_and_read(
     service: Service, http: Callable[..., Any], open_stream: Callable[..., Any], admin_key: str
 ) -> None:
