@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .conftest import Api
 
 Document = dict[str, Any]
+
+HTTP_PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 
 
 @pytest.fixture
@@ -57,6 +60,18 @@ def test_every_route_is_described_or_hidden(api: Api) -> None:
         if description_of(function) is None and not getattr(function, QUART_SCHEMA_HIDDEN_ATTRIBUTE, False)
     ]
     assert neither == [], "say what it is with @describe, or that it is no call of the API with @hide"
+
+
+async def test_every_call_is_in_the_written_pages(document: Document) -> None:
+    pages = [
+        HTTP_PAGE.read_text(encoding="utf-8"),
+        HTTP_PAGE.with_name("protocol.md").read_text(encoding="utf-8"),
+    ]
+    assert [
+        path
+        for path in document["paths"]
+        if not any(f"{path}`" in page or f"{path}?" in page for page in pages)
+    ] == []
 
 
 def test_describing_changes_no_route(api: Api) -> None:
