@@ -148,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = make_app()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         known = [command.name for command in _COMMANDS if command.name in arguments[:1]]
-        return _fail(2, f"{str(error).rstrip('.')}; see `{' '.join(['notifyd', *known, '--help'])}`")
+        wrong = str(error).partition(" Available commands:")[0].rstrip(".")  # that list leaves some out
+        return _fail(2, f"{wrong}; see `{' '.join(['notifyd', *known, '--help'])}`")
     except (KeyboardInterrupt, Exception, BaseExceptionGroup) as error:
         return _explain(error)
     return result if isinstance(result, int) else 0

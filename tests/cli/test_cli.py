@@ -92,7 +92,7 @@ def test_every_setting_is_a_flag_of_serve(run: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["bogus"], 'Unknown command "bogus"'),
+        (["bogus"], 'Unknown command "bogus"; see `notifyd --help`'),
         (["serve", "--bogus", "1"], "see `notifyd serve --help`"),
         (["serve", "--listen", "nowhere"], "listen: 'nowhere' is not HOST:PORT"),
         (["serve", "--config", "nothing.toml"], "nothing.toml: there is no such file"),
