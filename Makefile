@@ -47,7 +47,7 @@ generate: $(STAMP) ## write the files made of the message types: JSON Schema, Ty
 	@$(BIN)/python -m tools.generate
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile --universal --python-version 3.11 --group dev pyproject.toml -o requirements.lock --no-header --quiet
+	uv pip compile --universal --python-version 3.11 --extra postgres --group dev pyproject.toml -o requirements.lock --no-header --quiet
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -58,7 +58,7 @@ class Config(BaseSettings):
     operator_listen: str | None = Field(
         None, description="HOST:PORT where metrics, health and admin calls are served, and nowhere else"
     )
-    database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE")
+    database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE or postgresql://…")
     public_url: str | None = Field(None, description="the address users see, for links")
 
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of at least 32 bytes")
@@ -112,8 +112,8 @@ class Config(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if not value.startswith("sqlite:///"):
-            raise ValueError("only sqlite:///FILE is supported so far")
+        if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
         return value
 
     @model_validator(mode="after")
