@@ -10,6 +10,7 @@ import socket
 import struct
 import tempfile
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,31 @@ if TYPE_CHECKING:
 settings.register_profile("short", max_examples=30, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-on-postgres", action="store_true", help="run what is slow on PostgreSQL in full, not a sample"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test marked `few_on_postgres(n)` the first n variants run on PostgreSQL, the rest when asked for."""
+    if config.getoption("--all-on-postgres"):
+        return
+    met: Counter[str] = Counter()
+    left_out = []
+    for item in items:
+        few = item.get_closest_marker("few_on_postgres")
+        if few is not None and item.get_closest_marker("postgres") is not None:
+            name = item.nodeid.partition("[")[0]
+            met[name] += 1
+            if met[name] > few.args[0]:
+                left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(map(id, left_out))
+        items[:] = [item for item in items if id(item) not in gone]
 
 
 @pytest.hookimpl(wrapper=True)
