@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -153,6 +154,12 @@ def parse_address(text: str) -> tuple[str, int] | str:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT or unix:PATH")
     return host.strip("[]"), int(port)
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown."""
+    shown = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1:********@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "********", shown)
 
 
 def load_config(config_file: Path | None = None, **flags: Any) -> Config:

@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a test marked `few_on_postgres(n)` the first n variants run on PostgreSQL, the rest when asked for."""
+    """Of a test marked `few_on_postgres(n)` the first n variants run on PostgreSQL, others when asked."""
     if config.getoption("--all-on-postgres"):
         return
     met: Counter[str] = Counter()

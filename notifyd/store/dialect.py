@@ -25,6 +25,7 @@ class Fault(Enum):
     BUSY = auto()  # somebody else's lock, or our own deadline: the same work may go through later
     LOST = auto()  # the connection is gone, and with it its transaction
     BROKEN = auto()  # reading or writing failed
+    TEXT = auto()  # a text has a character that the database cannot keep
     STATEMENT = auto()  # this work is at fault
 
 

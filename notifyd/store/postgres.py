@@ -83,6 +83,7 @@ _FAULTS: Final = {
     "40": Fault.BUSY,
     "08": Fault.LOST,
     "57P": Fault.LOST,  # shut down, or starting up
+    "22P05": Fault.TEXT,  # NUL as an escape in JSON
     "25006": Fault.BROKEN,  # a standby
     "58": Fault.BROKEN,
     "F0": Fault.BROKEN,
@@ -94,6 +95,8 @@ def fault_of(error: DBAPIError) -> Fault:
     """What kind of error this is; what has no code never reached the server, or the server never answered."""
     code = getattr(error.orig, "sqlstate", None)
     if code is None:
+        if isinstance(error.orig, psycopg.DataError):  # NUL, refused by the driver
+            return Fault.TEXT
         lost = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
         return Fault.LOST if lost else Fault.STATEMENT
     if error.connection_invalidated:
@@ -142,7 +145,7 @@ class Postgres:
                 return OutcomeUnknown("the connection to the database was lost while it committed")
             case Fault.FULL:
                 return DiskFull()
-            case Fault.STATEMENT:
+            case Fault.STATEMENT | Fault.TEXT:
                 return StatementFailed(f"the database refused to commit it: {first_line(error.orig)}")
             case Fault.BUSY | Fault.BROKEN:
                 return Unavailable(f"the database did not commit it: {first_line(error.orig)}")

@@ -20,10 +20,12 @@ from notifyd.errors import (
     CommitFailed,
     ConfigError,
     DiskFull,
+    HttpError,
     OutcomeUnknown,
     StatementFailed,
     StoreError,
     Unavailable,
+    Unprocessable,
 )
 from notifyd.store.dialect import Fault, first_line
 from notifyd.store.schema import REVISION, meta, metadata
@@ -187,10 +189,12 @@ class Database:
                 self.on_failed()
             raise meaning from error
 
-    def _error_of(self, error: DBAPIError) -> StoreError:
+    def _error_of(self, error: DBAPIError) -> HttpError:
         match self.dialect.fault_of(error):
             case Fault.FULL:
                 return DiskFull()
+            case Fault.TEXT:
+                return Unprocessable("The character U+0000 is not accepted")
             case Fault.STATEMENT:
                 return StatementFailed(f"the database refused it: {first_line(error.orig)}")
             case Fault.BUSY | Fault.LOST | Fault.BROKEN:

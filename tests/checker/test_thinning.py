@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
@@ -14,13 +14,11 @@ from notifyd.messages import encode_json
 from notifyd.store import schema, thinning
 from notifyd.store.history import SeriesKey, SeriesLowest, SeriesPrice, WindowKey, lowest, newest, window
 from notifyd.store.json_rows import records
-from notifyd.store.sql import open_store
 from notifyd.store.watch_rules import BASELINES, NewBest, PercentDrop, Rule, TargetPrice, WatchSpec
 from tests.checker.conftest import DAY_MS, Row, Shop, Watched
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from trio.testing import MockClock
 
