@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     #: Any other write that joins the group: gives the entries to append, and what its caller gets.
     Work = Callable[[Transaction], tuple[Sequence[NewEntry], Any]]
+    Claim = Callable[[Transaction], bool]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Prepared:
     entries: Sequence[NewEntry]
     key: Key | None
     body_hash: bytes
+    #: Runs first, in the transaction that stores the publication; False: it was stored before, leave it.
+    claim: Claim | None = None
 
 
 class Committed(NamedTuple):
@@ -84,6 +87,8 @@ class _Group:
     def run(self, request: Prepared | Work) -> Any:
         """What the request's caller gets, or where its rows will stand."""
         if isinstance(request, Prepared):
+            if request.claim is not None:
+                return self._place_claimed(request, request.claim)
             return self._place(request) if request.key is None else self._place_once(request, request.key)
         entries, outcome = request(self._tx)
         self.entries += entries
@@ -100,6 +105,14 @@ class _Group:
         self.entries += request.entries
         self.publications += 1
         return _Placed(len(self.entries), request)
+
+    def _place_claimed(self, request: Prepared, claim: Claim) -> _Placed | Receipt | None:
+        if not claim(self._tx):
+            return None
+        placed = self._place(request) if request.key is None else self._place_once(request, request.key)
+        if isinstance(placed, IdempotencyConflict):
+            raise placed  # which takes the claim back
+        return placed
 
     def _place_once(self, request: Prepared, key: Key) -> _Placed | Receipt | IdempotencyConflict:
         answer, twin = self._known.get(key), self._fresh.get(key)

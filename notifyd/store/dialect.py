@@ -9,13 +9,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine, Table
     from sqlalchemy.exc import DBAPIError
 
     from notifyd.errors import StoreError
+    from notifyd.store.waking import Listening
 
 
 class Fault(Enum):
@@ -65,6 +66,10 @@ class Dialect(Protocol):
 
     def interrupt(self, connection: Connection) -> None:
         """Make whatever runs on `connection` in another thread fail soon; returns at once."""
+        ...
+
+    def listener(self) -> Callable[[], Listening] | None:
+        """Connects and listens to what applications publish by SQL; None where they cannot."""
         ...
 
     def without_limits(self, connection: Connection) -> None:

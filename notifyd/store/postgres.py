@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from notifyd.errors import ConfigError, DiskFull, OutcomeUnknown, StatementFailed, Unavailable
 from notifyd.messages import encode_json
 from notifyd.store.dialect import Fault, first_line
+from notifyd.store.outgoing import CHANNEL
 
 try:
     import psycopg
@@ -34,12 +35,13 @@ except ImportError as error:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Column, Connection, Engine, Table
 
     from notifyd.errors import NotifydError, StoreError
+    from notifyd.store.waking import Listening
 
 log = structlog.get_logger("notifyd.store")
 
@@ -163,6 +165,9 @@ class Postgres:
         with suppress(InvalidRequestError):  # closed in this very moment
             threading.Thread(target=_cancel, args=(_raw(connection),), daemon=True).start()
 
+    def listener(self) -> Callable[[], Listening]:
+        return self._listen
+
     def without_limits(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
@@ -212,6 +217,14 @@ class Postgres:
         connection.execute(_SET_UP.format(ms=self._limit_ms, lock_ms=lock_ms).encode())
         return connection
 
+    def _listen(self) -> _Listening:
+        try:
+            connection = self._connect("listener")
+            connection.execute(f"LISTEN {CHANNEL}".encode())
+        except psycopg.Error as error:
+            raise Unavailable(first_line(error)) from error
+        return _Listening(connection)
+
     def _take_lock(self, connection: psycopg.Connection[Any]) -> None:
         if self._was_up:  # what is left of the connection that was lost
             connection.execute(_END_OWN, (f"{self._name} writer",))
@@ -239,6 +252,26 @@ class Postgres:
 
     def _refusal(self, text: str) -> NotifydError:
         return Unavailable(text) if self._was_up else ConfigError(f"database_url: {text}")
+
+
+class _Listening:
+    """`store.waking.Listening` over a connection that nobody else uses."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._socket = connection.fileno()
+
+    def fileno(self) -> int:
+        return self._socket
+
+    def drain(self) -> bool:
+        try:
+            return len(list(self._connection.notifies(timeout=0))) > 0
+        except psycopg.Error as error:
+            raise Unavailable(first_line(error)) from error
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class _Reach:

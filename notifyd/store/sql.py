@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Engine, Table
     from sqlalchemy.sql import Executable
 
-    from notifyd.store.base import Store, Transaction
+    from notifyd.store.base import Transaction
     from notifyd.store.dialect import Dialect
 
 T = TypeVar("T")
@@ -242,6 +242,7 @@ class SqlStore:
     ) -> None:
         self.epoch = epoch
         self.failed = trio.Event()
+        self.listener = database.dialect.listener()  #: As `store.dialect.Dialect.listener`.
         self._database = database
         self._clock = clock
         self._deadline_s = deadline_s
@@ -285,7 +286,9 @@ class SqlStore:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, clock: Callable[[], int], deadline_s: float = 5.0) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, *, clock: Callable[[], int], deadline_s: float = 5.0
+) -> AsyncIterator[SqlStore]:
     """Lock the database for this process, bring its tables up to date and serve calls until the end.
 
     `clock` gives milliseconds since 1970; a call that takes a thread longer than `deadline_s` seconds is

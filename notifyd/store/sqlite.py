@@ -92,6 +92,9 @@ class Sqlite:
             raw: Any = connection.connection.dbapi_connection
             raw.interrupt()
 
+    def listener(self) -> None:
+        """Nobody else writes here."""
+
     def without_limits(self, connection: Connection) -> None:
         """There are none."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
@@ -23,6 +24,8 @@ def upgrade() -> None:
     _create_words()
     _create_watches()
     _create_watch_index()
+    if op.get_bind().dialect.name == "postgresql":
+        _create_outgoing()
 
 
 def _create_log() -> None:
@@ -299,3 +302,36 @@ def _create_watch_index() -> None:
         sa.PrimaryKeyConstraint("watch_key", "word", name=op.f("pk_watch_words")),
     )
     op.create_index("ix_watch_words_word_watch_key", "watch_words", ["word", "watch_key"])
+
+
+# --- publishing inside an application's own transaction -------------------------------------------------
+
+
+def _create_outgoing() -> None:
+    op.create_table(
+        "outgoing",
+        sa.Column("outgoing_id", sa.BigInteger(), sa.Identity(), nullable=False),
+        sa.Column("user_id", TEXT, nullable=True),
+        sa.Column("type", TEXT, nullable=False),
+        sa.Column("data", postgresql.JSONB(), nullable=False),
+        sa.Column("idempotency_key", TEXT, nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("rejected", TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("outgoing_id"),
+    )
+    op.create_index(
+        "ix_outgoing_waiting", "outgoing", ["outgoing_id"], postgresql_where=sa.text("rejected IS NULL")
+    )
+    op.execute(PUBLISH)
+    op.execute("REVOKE ALL ON FUNCTION notifyd_publish(text, text, jsonb, text) FROM PUBLIC")
+
+
+#: With the rights of its owner, so that callers need none on the table, and with the path of this moment.
+PUBLISH = """
+CREATE FUNCTION notifyd_publish(user_id text, type text, data jsonb, idempotency_key text DEFAULT NULL)
+RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    INSERT INTO outgoing (user_id, type, data, idempotency_key, created_ms)
+    VALUES ($1, $2, $3, $4, floor(extract(epoch FROM clock_timestamp()) * 1000));
+    SELECT pg_notify('notifyd_outgoing', '');
+$$
+"""
