@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from notifyd.errors import IdempotencyConflict
+from notifyd.errors import CommitFailed, IdempotencyConflict
 from notifyd.inbox.records import Receipt
 from notifyd.store import log
 from notifyd.store.log import Answer, Key
@@ -62,6 +62,10 @@ def run_group(tx: Transaction, requests: Sequence[Prepared | Work], head: int) -
     placed = [group.run(request) for request in requests]
     rows = len(group.entries)
     before = log.allocate(tx, rows) - rows if rows else log.head(tx)
+    if before < head:
+        raise CommitFailed(
+            f"the log ends at {before}, where {head} was committed: the database has gone back"
+        )
     missed = log.everything_after(tx, head, before) if before > head else []
     appended = log.append(tx, group.entries, before)
     group.remember(before)
