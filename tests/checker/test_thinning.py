@@ -173,6 +173,7 @@ async def baselines(shop: Shop, after_ms: int) -> object:
     return await shop.store.read(work)
 
 
+@pytest.mark.few_on_postgres(0)
 @settings(SLOW, max_examples=10)
 @given(rows=histories(), cuts=st.lists(st.integers(1, 40), max_size=4))
 async def test_baselines_and_what_a_new_watch_meets_stay(
