@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+BENCH_STAMP := .venv/.bench-ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -36,8 +37,11 @@ quickstarts: $(STAMP) ## install what the documents' examples need, and run each
 	@sh tests/docs/tools/install.sh .quickstarts
 	@$(BIN)/python -m pytest -n 2 tests/docs -rs
 
-bench: $(STAMP) ## measure fan-out (ARGS=--quick for a short run)
-	@$(BIN)/python -m bench $(ARGS)
+bench: $(BENCH_STAMP) ## measure everything against others, 15 minutes (ARGS=--quick: 5; ARGS=fanout: one)
+	@sh bench/peers/install.sh .bench $(PYTHON)
+	@$(BIN)/python -m bench $(ARGS); missed=$$?; \
+	  $(if $(findstring --quick,$(ARGS)),,$(BIN)/python -m bench.plots && $(BIN)/python -m bench.tables;) \
+	  exit $$missed
 
 bench-peers: $(STAMP) ## install the servers that notifyd is measured against, and try each
 	@sh bench/peers/install.sh .bench $(PYTHON)
@@ -46,7 +50,12 @@ bench-peers: $(STAMP) ## install the servers that notifyd is measured against, a
 generate: $(STAMP) ## write the files made of the message types: JSON Schema, TypeScript
 	@$(BIN)/python -m tools.generate
 
+$(BENCH_STAMP): bench/requirements.lock $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.lock
+	@touch $@
+
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --group bench -o bench/requirements.lock --no-header --quiet
 	uv pip compile --universal --python-version 3.11 --extra postgres --group dev pyproject.toml -o requirements.lock --no-header --quiet
 
 clean: ## remove .venv and caches

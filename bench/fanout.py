@@ -1,108 +1,143 @@
-"""Broadcast to WebSockets: deliveries a second, against a bare C loop of `write`.
+"""Broadcast to 1,000 WebSockets: deliveries a second, against a bare C loop and other servers in turns.
 
 One message at a time: the next is published when the last client has the one before. notifyd is measured on
-its own path, HTTP publish, commit with fsync, window and dispatcher included. The bare loop does nothing
-but write the same bytes to the same number of sockets. Both take turns in one run.
+its own path, HTTP publish, commit with fsync, window and dispatcher included; the others are handed a byte,
+and nchan an HTTP request. A realistic load beside it looks at every message.
 """
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import statistics
-import subprocess
-import tempfile
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.crowd import crowd, timed, upgrade_request
-from bench.report import Row, at_least, figure
-from bench.server import broadcast_body, notifyd, on_server_core, pin_load
+from bench import realistic
+from bench.broadcasts import (
+    BURST,
+    CLIENTS,
+    WARM_UP_S,
+    Turns,
+    available,
+    in_turns,
+    rate_row,
+    ratios,
+    rows_of_turns,
+    take_turn,
+)
+from bench.load import LoadFailed, load
+from bench.report import Row, Rows, at_least, figure
+from bench.subjects import NOTIFYD, SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
-CLIENTS = 1000
-TEXT = "x" * 90
-#: Bytes of one message on the wire, about.
-MESSAGE_BYTES = 200
-BURST = 10
-GOAL_SINGLE = 0.90
+    from bench.broadcasts import Turn
+    from bench.subjects import Subject
+
+LIMIT = "bare C loop"
+#: notifyd as a multiple of it, at least.
+GOALS = {LIMIT: 0.90, "Node ws": 1.5, "picows": 1.1, "nchan": 1.5}
 GOAL_BURST = 5.0
+#: How much more than the fastest server delivers the load has to be able to count.
+GOAL_LOAD = 1.5
+#: For the plot.
+SERIES_OF = ("notifyd", LIMIT, "Node ws", "picows")
+SERIES_CLIENTS = (100, 300, 1000, 3000, 10_000)
+#: The documentation's way to serve WebSockets with Quart-Trio, which notifyd's fast lane replaces.
+STOCK = "Quart-Trio"
 
 
 def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
-    """Rounds of both servers in turn; medians."""
-    pin_load()
-    rounds, seconds = (3, 2.0) if quick else (5, 6.0)
-    bare: list[float] = []
-    single: list[float] = []
-    burst: list[float] = []
-    with _compiled() as program:
-        for number in range(1, rounds + 1):
-            if program is not None:
-                bare.append(_bare(program, seconds))
-            single.append(_notifyd(1, seconds))
-            burst.append(_notifyd(BURST, seconds))
-            limit = f"bare C {bare[-1]:,.0f}, " if bare else ""
-            ours = f"notifyd {single[-1]:,.0f}, bursts {burst[-1]:,.0f} deliveries/s"
-            say(f"round {number} of {rounds}: {limit}{ours}")
-    rows = [
-        figure(f"deliveries to {CLIENTS:,} WebSockets", statistics.median(single), "/s"),
-        figure(f"the same in bursts of {BURST}", statistics.median(burst), "/s"),
-    ]
-    if bare:
-        limit_rate = statistics.median(bare)
-        rows += [
-            figure("a bare C loop of write", limit_rate, "/s"),
-            at_least(
-                "one at a time against the bare loop", GOAL_SINGLE, statistics.median(single) / limit_rate
-            ),
-            at_least("bursts against the bare loop", GOAL_BURST, statistics.median(burst) / limit_rate),
-        ]
-    else:
-        say("no C compiler here (gcc or cc): the bare loop is left out")
+    """Rounds of all servers in turn; medians, and the least and most of the rounds."""
+    rounds, seconds, rest_seconds = (2, 0.5, 0.0) if quick else (5, 2.0, 1.0)
+    checked = realistic.run("websocket", seconds=1.5 if quick else 5.0)
+    say(f"realistic load: {checked.messages:,} messages to {checked.clients} clients, all right")
+    every = [each for each in SUBJECTS.values() if each.kind == "websocket"]
+    matters = {NOTIFYD.name, *GOALS}
+    if quick:
+        say("a short run: only the servers with a goal, no plot")
+        every = [each for each in every if each.name in matters]
+
+    def turn(subject: Subject) -> Turn:
+        burst_s = seconds / 2 if subject.name in (NOTIFYD.name, LIMIT) else 0.0
+        return take_turn(subject, seconds if subject.name in matters else rest_seconds, burst_s=burst_s)
+
+    turns = in_turns(available(every, say), rounds, turn, say)
+    rows = [*_goals(turns), realistic.row(checked), *_load_limit(turns), *rows_of_turns(turns)]
+    rows.append(_publish_cost(seconds))
+    return Rows(rows, series=[] if quick else _series(say))
+
+
+def _goals(turns: Turns) -> list[Row]:
+    rows = []
+    for name, goal in GOALS.items():
+        if name in turns:
+            each = ratios(turns, NOTIFYD.name, name)
+            rows.append(
+                at_least(f"one message at a time, against {name}", goal, statistics.median(each), rounds=each)
+            )
+    ours = _bursts(turns, NOTIFYD.name)
+    if LIMIT in turns:
+        each = [burst / single.rate for burst, single in zip(ours, turns[LIMIT], strict=True)]
+        rows.append(
+            at_least(f"bursts of {BURST}, against {LIMIT}", GOAL_BURST, statistics.median(each), rounds=each)
+        )
+        rows.append(rate_row(f"{LIMIT}, bursts of {BURST}", _bursts(turns, LIMIT)))
+    rows.append(rate_row(f"notifyd, bursts of {BURST}", ours))
+    if STOCK in turns:
+        each = ratios(turns, NOTIFYD.name, STOCK)
+        rows.append(figure(f"notifyd as a multiple of stock {STOCK}", statistics.median(each), "×", each))
     return rows
 
 
-@contextlib.contextmanager
-def _compiled() -> Iterator[str | None]:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        program = f"{folder}/bare"
-        subprocess.run([compiler, "-O2", "-o", program, Path(__file__).parent / "bare.c"], check=True)
-        yield program
+def _bursts(turns: Turns, name: str) -> list[float]:
+    return [turn.burst for turn in turns[name] if turn.burst is not None]
 
 
-def _bare(program: str, seconds: float) -> float:
-    with on_server_core(program, str(CLIENTS), str(MESSAGE_BYTES)) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with crowd(("127.0.0.1", int(process.stdout.readline())), CLIENTS) as clients:
-            begun, count = time.perf_counter(), 0
-            for _ in timed(seconds):
-                process.stdin.write(b"x")
-                process.stdin.flush()
-                clients.wait(CLIENTS)
-                count += CLIENTS
-            rate = count / (time.perf_counter() - begun)
-        process.stdin.close()
-    return rate
+def _load_limit(turns: Turns) -> list[Row]:
+    """That the load is not the bottleneck: what it costs it to wait for, read and count a message.
+
+    In this run it sleeps in epoll, so that its processor time is what it works. While it measures it asks
+    without end instead, which spares the servers the waking.
+    """
+    subject = SUBJECTS[LIMIT]
+    if subject.missing() is not None:
+        return []
+    with subject.start() as server, load() as crowd:
+        server.connect(crowd, CLIENTS)
+        server.prepare(crowd)
+        crowd.run(WARM_UP_S, sleeps=True)
+        ran = crowd.run(1.0, sleeps=True)
+    limit = ran.messages / (ran.busy * ran.seconds)
+    fastest = max(statistics.median(turn.rate for turn in each) for each in turns.values())
+    return [
+        figure("what the load can count, each message read alone", limit, "/s"),
+        at_least("the same against the fastest server", GOAL_LOAD, limit / fastest),
+    ]
 
 
-def _notifyd(times: int, seconds: float) -> float:
-    body = broadcast_body(TEXT, times)
-    with notifyd() as server:
-        request = upgrade_request("{}:{}".format(*server.address), server.token("crowd"))
-        with crowd(server.address, CLIENTS, request) as clients:
-            begun, count = time.perf_counter(), 0
-            for _ in timed(seconds):
-                server.send_publish(body)
-                clients.wait(CLIENTS * times)
-                server.read_answer()
-                count += CLIENTS * times
-            return count / (time.perf_counter() - begun)
+def _publish_cost(seconds: float) -> Row:
+    """Publishes over HTTP one after the other, to one client."""
+    turn = take_turn(NOTIFYD, seconds, clients=1)
+    return figure("processor time of a publish over HTTP", turn.own_us + turn.kernel_us, "µs")
+
+
+def _series(say: Callable[[str], None]) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Deliveries a second by number of clients, for each server."""
+    names = [name for name in SERIES_OF if SUBJECTS[name].missing() is None]
+    points: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
+    for clients in SERIES_CLIENTS:
+        for name in names:
+            points[name].append((clients, round(_rate_at(SUBJECTS[name], clients))))
+        say(f"{clients:,} clients: {_thousands(names, points)}")
+    return list(points.items())
+
+
+def _rate_at(subject: Subject, clients: int) -> float:
+    try:
+        return take_turn(subject, 1.0, clients=clients).rate
+    except LoadFailed as error:
+        raise LoadFailed(f"{subject.name} with {clients:,} clients: {error}") from error
+
+
+def _thousands(names: Sequence[str], points: dict[str, list[tuple[int, float]]]) -> str:
+    return ", ".join(f"{name} {points[name][-1][1] / 1000:,.0f}" for name in names)

@@ -2,36 +2,94 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The unit of a ratio of two things measured in the same run.
+RATIO = "×"
 
 
 class Row(NamedTuple):
-    """One figure. `goal` is None, and so is `holds`, for what is only told."""
+    """One figure. `goal` is None, and so is `holds`, for what is only told; `most`: the goal is a maximum.
+
+    `rounds`: what each round measured, of which `measured` is the median, where there were several.
+    """
 
     name: str
     goal: float | None
     measured: float
     unit: str
     holds: bool | None
+    most: bool = False
+    rounds: tuple[float, ...] = ()
 
 
-def figure(name: str, measured: float, unit: str) -> Row:
+class Rows(list[Row]):
+    """Rows, and what a plot needs besides: series by name, each a list of lines of figures."""
+
+    def __init__(self, rows: Sequence[Row] = (), **series: object) -> None:
+        super().__init__(rows)
+        self.series = series
+
+
+def figure(name: str, measured: float, unit: str, rounds: Sequence[float] = ()) -> Row:
     """A figure without a goal."""
-    return Row(name, None, round(measured, 3), unit, None)
+    return Row(name, None, _short(measured), unit, None, rounds=_all_short(rounds))
 
 
-def at_least(name: str, goal: float, measured: float, unit: str = "×") -> Row:
+def at_least(name: str, goal: float, measured: float, unit: str = RATIO, rounds: Sequence[float] = ()) -> Row:
     """A figure that should be no smaller than `goal`."""
-    return Row(name, goal, round(measured, 3), unit, measured >= goal)
+    return Row(name, goal, _short(measured), unit, measured >= goal, rounds=_all_short(rounds))
 
 
-def table(rows: list[Row]) -> str:
-    """The rows in columns."""
-    cells = [("", "goal", "measured", "")]
+def at_most(name: str, goal: float, measured: float, unit: str, rounds: Sequence[float] = ()) -> Row:
+    """A figure that should be no larger than `goal`."""
+    return Row(name, goal, _short(measured), unit, measured <= goal, most=True, rounds=_all_short(rounds))
+
+
+def goal_text(row: Row) -> str:
+    """`≥ 0.9`, or nothing."""
+    return "" if row.goal is None else f"{'≤' if row.most else '≥'} {number(row.goal)}"
+
+
+def spread_text(row: Row) -> str:
+    """`0.91 – 0.97`: the least and the most of the rounds, or nothing."""
+    return f"{number(min(row.rounds))} – {number(max(row.rounds))}" if row.rounds else ""
+
+
+def verdict(row: Row) -> str:
+    return "" if row.holds is None else ("holds" if row.holds else "MISSED")
+
+
+def number(value: float) -> str:
+    """Three digits that say something, more only where they stand before the point: 107,210 or 0.931."""
+    digits = 0 if not value or abs(value) >= 100 else 2 - math.floor(math.log10(abs(value)))
+    text = f"{value:,.{max(digits, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def table(rows: Sequence[Row], command: str = "") -> str:
+    """The rows in columns, under the command that repeats them."""
+    cells = [("", "goal", "measured", "", "rounds", "")]
     for row in rows:
-        goal = "" if row.goal is None else f"≥ {row.goal:g}"
-        verdict = "" if row.holds is None else ("holds" if row.holds else "MISSED")
-        cells.append((row.name, goal, f"{row.measured:,g} {row.unit}", verdict))
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return "\n".join(line.rstrip() for line in lines)
+        cells.append(
+            (row.name, goal_text(row), number(row.measured), row.unit, spread_text(row), verdict(row))
+        )
+    widths = [max(len(line[column]) for line in cells) for column in range(6)]
+    lines = ["  ".join(map(_aligned, range(6), line, widths)).rstrip() for line in cells]
+    return "\n".join([f"$ {command}", *lines] if command else lines)
+
+
+def _aligned(column: int, cell: str, width: int) -> str:
+    return cell.rjust(width) if column in (1, 2) else cell.ljust(width)
+
+
+def _short(value: float) -> float:
+    return round(value, 3)
+
+
+def _all_short(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(_short, values))

@@ -18,7 +18,7 @@ def wall_ms() -> int:
 class Pace:
     """Cuts long work on the event loop into slices: `await pace.breathe()` between its steps.
 
-    `together` tasks that take turns share one slice, so that they hold up the others no longer than one would.
+    `together` tasks that take turns share one slice: they hold up the others no longer than one would.
     """
 
     def __init__(self, together: int = 1) -> None:

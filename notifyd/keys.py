@@ -79,9 +79,12 @@ class Keys:
             raise MissingToken(MISSING_TEXT)
         if credential.kind == "ticket":
             return self._tickets.redeem(credential.value, now_ms, stream=facts.is_stream)
-        if credential.kind == "header" and self._is_key(credential.value):
-            raise Forbidden("This is a key of a publisher or operator, not a user's token")
-        return self.verify_token(credential.value, now_ms)
+        try:
+            return self.verify_token(credential.value, now_ms)
+        except Unauthorized:
+            if credential.kind == "header" and self._is_key(credential.value):
+                raise Forbidden("This is a key of a publisher or operator, not a user's token") from None
+            raise
 
     def verify_token(self, token: str, now_ms: int) -> Identity:
         """The user that `token` alone proves: a first frame or a refresh. Raises Unauthorized."""

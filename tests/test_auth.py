@@ -27,7 +27,7 @@ from notifyd.auth import (
 from notifyd.errors import ConfigError, Forbidden, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 SECRET = "a secret of more than thirty-two bytes"
 OTHER_SECRET = "another secret of more than thirty-two bytes"
@@ -230,12 +230,50 @@ FORGED = {
 }
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["new header", "known header"])
 @pytest.mark.parametrize("name", FORGED)
-def test_every_forged_token_gets_the_same_answer(name: str) -> None:
+def test_every_forged_token_gets_the_same_answer(name: str, seen: bool) -> None:
+    checking = verifier()
+    if seen:
+        checking.verify(GOOD, NOW_MS)
     with pytest.raises(Unauthorized) as refusal:
-        verifier().verify(FORGED[name], NOW_MS)
+        checking.verify(FORGED[name], NOW_MS)
     assert (refusal.value.detail, refusal.value.extra) == ("The token is not valid", {})
     assert refusal.value.__suppress_context__  # the cause is not told in a log either
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda head, body, sign: f"{head}.{body}.{sign}=",
+        lambda head, body, sign: f"{head}.{body}.{sign[:-1]}{chr(ord(sign[-1]) ^ 1)}",
+        lambda head, body, sign: f"{head}.{body}.{sign}\n",
+        lambda head, body, sign: f"{head}.{body}.{sign}é",
+        lambda head, body, sign: f"{head}.{body}.{sign}.{sign}",
+        lambda head, body, sign: f"{head}.{body}.",
+        lambda head, body, sign: f"{head}.{body}",
+        lambda head, body, sign: f"{head}",
+        lambda head, body, sign: f"{head}.{body}A.{sign}",
+        lambda head, body, sign: f"{head}A.{body}.{sign}",
+        lambda head, body, sign: f".{body}.{sign}",
+    ],
+)
+def test_behind_a_known_header_nothing_else_passes(broken: Callable[..., str]) -> None:
+    checking = verifier()
+    good = checking.verify(GOOD, NOW_MS)
+    assert checking.verify(GOOD, NOW_MS) == good
+    with pytest.raises(Unauthorized, match=r"^The token is not valid$"):
+        checking.verify(broken(*GOOD.split(".")), NOW_MS)
+
+
+def test_a_signed_payload_that_is_not_base64url_is_refused_behind_a_known_header() -> None:
+    checking = verifier()
+    checking.verify(GOOD, NOW_MS)
+    for payload in ("!!!!", f"{BODY}=", f"{BODY}+", f"{BODY} "):
+        signed = f"{HEAD}.{payload}"
+        sign = part(hmac.digest(SECRET.encode(), signed.encode(), "sha256"))
+        with pytest.raises(Unauthorized):
+            checking.verify(f"{signed}.{sign}", NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +398,7 @@ def test_places_are_searched_in_order() -> None:
 
 
 def as_dict(facts: RequestFacts) -> dict[str, Any]:
-    return {name: getattr(facts, name) for name in RequestFacts.__dataclass_fields__}
+    return {name: getattr(facts, name) for name in RequestFacts.__struct_fields__}
 
 
 def test_a_token_in_the_address_can_be_switched_off() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from notifyd.broker.window import Framer
 
 
@@ -25,6 +27,7 @@ class Listener(Protocol):
 
     def visit(self) -> None: ...
 
-    def offer(self, data: bytes, after: int, up_to: int) -> None:
-        """`visit` for one of many: `data` is all that lies in `(after, up_to]` for it, made by its framer."""
+    @staticmethod
+    def offer(listeners: Sequence[Any], data: bytes, after: int, up_to: int) -> None:
+        """Visit many of a kind. `data`: all that lies in `(after, up_to]` for each, made by their framer."""
         ...

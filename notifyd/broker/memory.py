@@ -124,8 +124,7 @@ class Broker:
     async def _visit_some(self, news: News) -> int:
         concerned = [listener for user_id in news.own for listener in self._by_user.get(user_id, ())]
         for part in _slices(concerned):
-            for listener in part:
-                listener.visit()
+            self._visit_each(part)
             await _breathe(part)
         return len(concerned)
 
@@ -144,11 +143,18 @@ class Broker:
         """What is the same for all of them is found once; it is looked for again in every slice."""
         after, up_to = self.settled, self._target
         data = None if framer is None else self.window.announced(after, up_to, framer)
-        for listener in part:
-            if data is None or listener.user_id in own:
-                listener.visit()
-            else:
-                listener.offer(data, after, up_to)
+        if data is None:
+            self._visit_each(part)
+            return
+        if own:
+            self._visit_each([listener for listener in part if listener.user_id in own])
+            part = [listener for listener in part if listener.user_id not in own]
+        if part:
+            part[0].offer(part, data, after, up_to)
+
+    def _visit_each(self, listeners: Sequence[Listener]) -> None:
+        for listener in listeners:
+            listener.visit()
 
     # --- counting: once for each look, so that a visit costs nothing more ---------------------------------
 

@@ -6,7 +6,7 @@ is fetched from the window, or from the log, when its reader comes for it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,11 @@ class Subscription(trio.abc.ReceiveChannel[Message]):
             self._position = max(self._position, self._broker.settled)
             self._offer()
 
-    def offer(self, data: bytes, after: int, up_to: int) -> None:
-        """It has no wire, so nobody makes bytes for it."""
-        self.visit()
+    @staticmethod
+    def offer(listeners: Sequence[Subscription], data: bytes, after: int, up_to: int) -> None:
+        """They have no wire, so nobody makes bytes for them."""
+        for listener in listeners:
+            listener.visit()
 
     def _offer(self) -> None:
         window = self._broker.window

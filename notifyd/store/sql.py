@@ -227,7 +227,10 @@ class _Deadline:
         self._seconds = seconds
 
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        await self._limiter.acquire_on_behalf_of(borrower)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(borrower)  # no turn of the loop when it is free
+        except trio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(borrower)
         self._scope.deadline = trio.current_time() + self._seconds
 
     def release_on_behalf_of(self, borrower: object) -> None:
@@ -243,6 +246,7 @@ class SqlStore:
         self.epoch = epoch
         self.failed = trio.Event()
         self.listener = database.dialect.listener()  #: As `store.dialect.Dialect.listener`.
+        self.reads = 0  # since the start
         self._database = database
         self._clock = clock
         self._deadline_s = deadline_s
@@ -256,6 +260,7 @@ class SqlStore:
             self._token.run_sync_soon(self.failed.set)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
+        self.reads += 1
         return await self._call(self._readers, self._database.read, work, Unavailable)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:

@@ -98,6 +98,10 @@ class Connection(Feed):
         """A message of the server's own on the wire; `cursor` only where a client may resume from it."""
         raise NotImplementedError
 
+    async def heard(self, data: bytes) -> bool:
+        """Act on bytes of the client; whether to read on."""
+        raise NotImplementedError
+
     def farewell(self, code: CloseCode) -> bytes:
         """The last bytes of the stream."""
         raise NotImplementedError
@@ -162,6 +166,21 @@ class Connection(Feed):
     def note_refusal(self, ip: str, status: int, reason: str) -> None:
         """Count that this client is turned away, and tell the log unless that was just told."""
         self.lane.connections.tally.refusals.note(self.lane.wheel, self.transport, ip, status, reason)
+
+    async def read(self) -> None:
+        """Read until the client has gone, or our time for closing is over."""
+        sock = self.outbox.sock
+        buffer = self.lane.connections.receive_buffer
+        while not self.outbox.gone:
+            try:
+                await trio.lowlevel.wait_readable(sock)
+                size = sock.recv_into(buffer)
+            except BlockingIOError:
+                continue
+            except (OSError, ValueError, trio.ClosedResourceError):
+                return
+            if size == 0 or not await self.heard(bytes(buffer[:size])):
+                return
 
     # --- our own messages and the end -------------------------------------------------------------------
 

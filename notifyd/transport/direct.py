@@ -6,7 +6,9 @@ to the HTTP lane, which answers the same call too.
 
 from __future__ import annotations
 
+import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -76,10 +78,15 @@ async def _read_body(wire: Wire, length: int) -> bytes:
     return body
 
 
+@lru_cache(maxsize=1)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
 def _answer(status: int, fields: Iterable[tuple[str, str]], body: bytes, *, reusable: bool) -> bytes:
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in fields]
-    lines += [f"Content-Length: {len(body)}", f"Date: {formatdate(usegmt=True)}"]
+    lines += [f"Content-Length: {len(body)}", f"Date: {_http_date(int(time.time()))}"]
     if not reusable:
         lines.append("Connection: close")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -179,7 +179,7 @@ class Door:
                 if error.errno in _STARVED:
                     return False
                 continue  # this client left before it was accepted
-            self._admit(sock, peer_of(sock, address), limit, connections)
+            self._admit(sock, peer_of(address), limit, connections)
         return True
 
     def _admit(self, sock: socket.socket, peer: str, limit: int, connections: trio.Nursery) -> None:
@@ -279,9 +279,13 @@ class Door:
         skip_blank_lines(wire.buffer)
         if self._draining or wire.buffer:
             return not self._draining
+        received = wire.receive_nowait()  # nearly always: no deadline needs to be set up
+        if received is not None:
+            return received
         with trio.move_on_after(seconds) as scope:
             self._idle.add(scope)
             try:
+                await wire.wait_readable()
                 return await wire.receive()
             finally:
                 self._idle.discard(scope)

@@ -20,6 +20,7 @@ from notifyd.transport.outbox import Outbox
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from notifyd.broker.window import Framer
     from notifyd.store.base import LogPage
@@ -101,13 +102,30 @@ class Feed:
             self._start_pump()
             self.lane.broker.put_off(self.user_id, self.position)
 
-    def offer(self, data: bytes, after: int, up_to: int) -> None:
-        """`visit`, with what would be found after `after`, the broker's `settled`, already in hand."""
-        if self.busy or self.position > after:
-            self.visit()
-            return
-        self.position = up_to
-        if data and not self.outbox.send(data):
+    @staticmethod
+    def offer(feeds: Sequence[Feed], data: bytes, after: int, up_to: int) -> None:
+        """`visit` of many, with what each would find after `after`, the broker's `settled`, in hand.
+
+        A system call and as little else as can be for each: this is what a broadcast costs.
+        """
+        size = len(data)
+        for feed in feeds:
+            if feed.busy or feed.position > after:
+                feed.visit()
+                continue
+            outbox = feed.outbox
+            try:
+                taken = outbox.sock.send(data) if size else 0
+            except OSError:
+                taken = 0
+            feed.position = up_to
+            outbox.accepted += taken
+            if taken < size:
+                feed._keep(data[taken:], after)
+
+    def _keep(self, rest: bytes, after: int) -> None:
+        """The kernel did not take `rest` of what lies after `after`."""
+        if not self.outbox.send(rest):
             self._taken = after
             self._start_pump()
 

@@ -28,7 +28,7 @@ def accept_upgrade(head: RequestHead) -> bytes:
     A browser that offered subprotocols wants one of them back, so an offered `bearer.<token>` is chosen.
     Raises BadRequest, or UpgradeRequired for another version of the protocol.
     """
-    if head.headers_named("sec-websocket-version") != [_VERSION]:
+    if list(head.headers_named("sec-websocket-version")) != [_VERSION]:
         raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken here")
     keys = head.headers_named("sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:

@@ -8,13 +8,18 @@ might understand differently is refused here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import httptools
+from msgspec import Struct
+from msgspec.structs import replace
 
 from notifyd.errors import BadRequest, HeadTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HEAD_END = b"\r\n\r\n"
 #: Bytes of one head: request line, fields and the empty line.
@@ -32,33 +37,31 @@ _ABSOLUTE = re.compile(r"http://([^/?#]*)([/?][^#]*)?", re.ASCII | re.IGNORECASE
 _MAX_LENGTH_DIGITS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(Struct, frozen=True):
     """A request's first line and fields.
 
     `path` is as sent (percent-encoded, origin-form), `query` is what follows `?`, names are lower-case,
-    values are latin-1 text without outer blanks, `peer` is the client's IP address or `unix`, and `raw` is
-    what a second parser may be given.
+    values are latin-1 text without outer blanks and stand in `named` once more, `peer` is the client's IP
+    address or `unix`, and `raw` is what a second parser may be given.
     """
 
     method: str
     path: str
     query: str
     headers: tuple[tuple[str, str], ...]
+    named: dict[str, list[str]]
     http_version: tuple[int, int]
     peer: str
     raw: bytes
 
     def header(self, name: str) -> str | None:
         """The first value of a lower-case `name`, or None."""
-        for field, value in self.headers:
-            if field == name:
-                return value
-        return None
+        values = self.named.get(name)
+        return values[0] if values else None
 
-    def headers_named(self, name: str) -> list[str]:
+    def headers_named(self, name: str) -> Sequence[str]:
         """Every value of a lower-case `name`, in order."""
-        return [value for field, value in self.headers if field == name]
+        return self.named.get(name, ())
 
     def tokens(self, name: str) -> list[str]:
         """The comma-separated list that all fields of `name` spell, lower-case, without empty items."""
@@ -73,6 +76,8 @@ class RequestHead:
     def query_params(self) -> dict[str, str]:
         """Decoded query parameters; of a repeated name the first."""
         found: dict[str, str] = {}
+        if not self.query:
+            return found
         for name, value in parse_qsl(self.query, keep_blank_values=True):
             found.setdefault(name, value)
         return found
@@ -99,10 +104,12 @@ def from_behind(head: RequestHead, hops: int) -> RequestHead:
     Each proxy adds whom it heard to the right end of X-Forwarded-For; what stands further left was written
     by the client. Something that is no address there changes nothing.
     """
+    if hops == 0:
+        return head
     chain = [
         item.strip(" \t") for value in head.headers_named("x-forwarded-for") for item in value.split(",")
     ]
-    if hops == 0 or not chain:
+    if not chain:
         return head
     try:
         return replace(head, peer=str(ip_address(chain[-min(hops, len(chain))])))
@@ -143,13 +150,16 @@ class _Collector:
     def __init__(self) -> None:
         self.target = b""
         self.fields: list[tuple[str, str]] = []
+        self.named: dict[str, list[str]] = {}
         self.complete = False
 
     def on_url(self, url: bytes) -> None:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("ascii").lower(), value.decode("latin-1").strip(" \t")))
+        field, text = name.decode("ascii").lower(), value.decode("latin-1").strip(" \t")
+        self.fields.append((field, text))
+        self.named.setdefault(field, []).append(text)
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -178,8 +188,8 @@ def parse_head(raw: bytes, peer: str) -> RequestHead:
 
 def _checked(found: _Collector, parser: httptools.HttpRequestParser, peer: str, raw: bytes) -> RequestHead:
     version = (1, 1) if parser.get_http_version() == "1.1" else (1, 0)
-    _check_framing(found.fields, version)
-    host = _only_host(found.fields, version)
+    _check_framing(found.named, version)
+    host = _only_host(found.named, version)
     target = found.target.decode("ascii")
     if not target.startswith("/"):
         target, raw = _origin_form(target, host, raw)
@@ -187,7 +197,7 @@ def _checked(found: _Collector, parser: httptools.HttpRequestParser, peer: str, 
         raise BadRequest("a request target has no fragment")
     path, _, query = target.partition("?")
     method = parser.get_method().decode("ascii")
-    return RequestHead(method, path, query, tuple(found.fields), version, peer, raw)
+    return RequestHead(method, path, query, tuple(found.fields), found.named, version, peer, raw)
 
 
 def _is_clean(raw: bytes) -> bool:
@@ -201,10 +211,10 @@ def _is_clean(raw: bytes) -> bool:
     )
 
 
-def _check_framing(fields: list[tuple[str, str]], version: tuple[int, int]) -> None:
+def _check_framing(named: dict[str, list[str]], version: tuple[int, int]) -> None:
     """One way to tell where the body ends (RFC 9112 section 6)."""
-    lengths = [value for name, value in fields if name == "content-length"]
-    codings = [value for name, value in fields if name == "transfer-encoding"]
+    lengths = named.get("content-length", ())
+    codings = named.get("transfer-encoding", ())
     if len(lengths) + len(codings) > 1:
         raise BadRequest("the body's length is given twice")
     if lengths:
@@ -215,9 +225,9 @@ def _check_framing(fields: list[tuple[str, str]], version: tuple[int, int]) -> N
         raise BadRequest("the only transfer coding is chunked, on HTTP/1.1")
 
 
-def _only_host(fields: list[tuple[str, str]], version: tuple[int, int]) -> str | None:
+def _only_host(named: dict[str, list[str]], version: tuple[int, int]) -> str | None:
     """RFC 9112 section 3.2: exactly one Host on HTTP/1.1; on HTTP/1.0 it may be missing."""
-    hosts = [value for name, value in fields if name == "host"]
+    hosts = named.get("host", ())
     if len(hosts) > 1 or (not hosts and version >= (1, 1)):
         raise BadRequest("exactly one Host field is needed")
     if hosts and _HOST.fullmatch(hosts[0]) is None:

@@ -61,9 +61,9 @@ def url_of(sock: socket.socket) -> str:
     return f"http://{host}:{name[1]}"
 
 
-def peer_of(sock: socket.socket, address: object) -> str:
-    """The client's IP address without its port, or `unix`."""
-    return str(address[0]) if isinstance(address, tuple) and sock.family != socket.AF_UNIX else "unix"
+def peer_of(address: object) -> str:
+    """The client's IP address without its port, or `unix`, where `accept` gives no tuple."""
+    return str(address[0]) if isinstance(address, tuple) else "unix"
 
 
 def connection_limit() -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
-import trio
-
 from notifyd.auth import origin_allowed, request_facts
 from notifyd.errors import HttpError, TooManyRequests, Unauthorized
 from notifyd.messages import Ping, encode, parse_cursor
@@ -95,11 +93,12 @@ async def serve_sse(sock: socket.socket, head: RequestHead, rest: bytes, lane: L
     Answers refusals itself. Closes: the socket, always. Raises nothing but trio.Cancelled.
     """
     connection = SseConnection(sock, lane, chunked=head.http_version >= (1, 1))
-    ignored = len(rest)
     try:
         await connection.open(head)
-        del head, rest  # they would live as long as the connection
-        await connection.read(ignored)
+        del head  # it would live as long as the connection
+        if await connection.heard(rest):
+            del rest
+            await connection.read()
     finally:
         connection.end()
 
@@ -129,7 +128,7 @@ def _refusal(refused: HttpError) -> bytes:
 class SseConnection(Connection):
     """A connection that only the server speaks on."""
 
-    __slots__ = ("_chunked", "_ping_at", "framer")
+    __slots__ = ("_chunked", "_ignored", "_ping_at", "framer")
 
     transport: ClassVar[str] = "sse"
     framer: Framer
@@ -138,6 +137,7 @@ class SseConnection(Connection):
         super().__init__(sock, lane)
         self.framer = frame_chunked if chunked else frame_plain
         self._chunked = chunked
+        self._ignored = 0  # bytes that the client has sent
         self._ping_at = self._next_beat
 
     async def open(self, head: RequestHead) -> None:
@@ -161,21 +161,10 @@ class SseConnection(Connection):
         if proven is not None and is_of_this_log(self, proven):
             self.lane.inbox.ack(self.user_id, self.id, proven.seq)
 
-    async def read(self, ignored: int) -> None:
-        """Wait until the client leaves; what it sends is thrown away, up to a limit."""
-        sock = self.outbox.sock
-        buffer = self.lane.connections.receive_buffer
-        while not self.outbox.gone and ignored <= MAX_IGNORED_BYTES:
-            try:
-                await trio.lowlevel.wait_readable(sock)
-                size = sock.recv_into(buffer)
-            except BlockingIOError:
-                continue
-            except (OSError, ValueError, trio.ClosedResourceError):
-                return
-            if size == 0:
-                return
-            ignored += size
+    async def heard(self, data: bytes) -> bool:
+        """It is thrown away, up to a limit."""
+        self._ignored += len(data)
+        return self._ignored <= MAX_IGNORED_BYTES
 
     # --- writing ----------------------------------------------------------------------------------------
 

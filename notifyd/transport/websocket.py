@@ -134,23 +134,10 @@ class WebSocketConnection(Connection):
 
     # --- reading ----------------------------------------------------------------------------------------
 
-    async def read(self) -> None:
-        """Read until the client has gone, or our time for closing is over."""
-        sock = self.outbox.sock
-        buffer = self.lane.connections.receive_buffer
-        while not self.outbox.gone:
-            try:
-                await trio.lowlevel.wait_readable(sock)
-                size = sock.recv_into(buffer)
-            except BlockingIOError:
-                continue
-            except (OSError, ValueError, trio.ClosedResourceError):
-                return
-            if size == 0:
-                return
-            self._heard = True
-            if not self._deaf:
-                await self.received(bytes(buffer[:size]))
+    async def heard(self, data: bytes) -> bool:
+        self._heard = True
+        await self.received(data)
+        return True
 
     async def received(self, data: bytes) -> None:
         """Act on bytes of the client. What they cause ends this connection at worst."""

@@ -39,16 +39,24 @@ class Wire:
         Raises trio.BrokenResourceError when the connection is gone. Cancellation loses nothing. Not always
         a checkpoint.
         """
-        while True:
-            try:
-                data = self.sock.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                await self._wait(trio.lowlevel.wait_readable)
-            except OSError as error:
-                raise trio.BrokenResourceError("the connection is gone") from error
-            else:
-                self.buffer += data
-                return bool(data)
+        while (received := self.receive_nowait()) is None:
+            await self.wait_readable()
+        return received
+
+    async def wait_readable(self) -> None:
+        """Wait until there is something to receive. Raises as `receive` does."""
+        await self._wait(trio.lowlevel.wait_readable)
+
+    def receive_nowait(self) -> bool | None:
+        """What `receive` does, or None when nothing is there yet."""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError("the connection is gone") from error
+        self.buffer += data
+        return bool(data)
 
     async def send_all(self, data: bytes) -> None:
         """Write `data`. Raises trio.BrokenResourceError when the client is gone or takes no byte for

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from notifyd.inbox import Inbox
     from notifyd.jobs import Jobs
     from notifyd.meters import Histogram
+    from notifyd.store.sql import SqlStore
     from notifyd.transport.door import Door
     from notifyd.transport.registry import Connections
     from notifyd.vitals.checks import Checks
@@ -39,6 +40,7 @@ class ServerCollector(Collector):
         doors: Sequence[Door],
         broker: Broker,
         inbox: Inbox,
+        store: SqlStore,
         jobs: Jobs,
         checks: Checks,
     ) -> None:
@@ -46,6 +48,7 @@ class ServerCollector(Collector):
         self._doors = doors
         self._broker = broker
         self._inbox = inbox
+        self._store = store
         self._jobs = jobs
         self._checks = checks
 
@@ -111,6 +114,7 @@ class ServerCollector(Collector):
         yield _counter("rows", "Rows appended to the log.", now.rows)
         yield _counter("rows_trimmed", "Rows that retention has deleted.", now.trimmed)
         yield _counter("commits", "Transactions committed.", now.commits)
+        yield _counter("store_reads", "Reads of the database, each in a snapshot.", self._store.reads)
         yield _counter("commits_failed", "Transactions rolled back or lost.", now.failed_groups)
         yield _gauge("writes_queued", "Writes that wait for a transaction.", now.queued)
         yield _gauge("writes_queue_limit", "Writes that may wait; more are refused.", now.queue_size)

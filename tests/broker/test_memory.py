@@ -9,7 +9,7 @@ from notifyd.broker.memory import SLICE, Broker
 from notifyd.broker.window import JOIN_BYTES, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from notifyd.broker.window import Framer
     from notifyd.store.base import Entry
@@ -37,13 +37,15 @@ class Recorder:
         self.seen += [slot.entry.seq for slot in self._broker.window.after(self.user_id, position)]
         self.position = self._broker.window.head
 
-    def offer(self, data: bytes, after: int, up_to: int) -> None:
-        if self.position > after:
-            self.visit()
-            return
-        self.visits += 1
-        self.seen += [int(cursor.strip().partition("-")[2]) for cursor in data.decode().split(",")[:-1]]
-        self.position = up_to
+    @staticmethod
+    def offer(listeners: Sequence[Recorder], data: bytes, after: int, up_to: int) -> None:
+        for listener in listeners:
+            if listener.position > after:
+                listener.visit()
+                continue
+            listener.visits += 1
+            listener.seen += [int(name.strip().partition("-")[2]) for name in data.decode().split(",")[:-1]]
+            listener.position = up_to
 
 
 class Plain(Recorder):
@@ -51,7 +53,8 @@ class Plain(Recorder):
 
     framer = None
 
-    def offer(self, data: bytes, after: int, up_to: int) -> None:
+    @staticmethod
+    def offer(listeners: Sequence[Recorder], data: bytes, after: int, up_to: int) -> None:
         raise AssertionError("offered bytes")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import h11
 import httpx2
@@ -77,7 +79,7 @@ class Stream:
 
 async def connect_ws(nursery: trio.Nursery, url: str, user_id: str, cursor: str | None = None) -> Stream:
     """A WebSocket by trio-websocket, whose reader runs in `nursery`; the caller closes it."""
-    query = "" if cursor is None else f"?last_event_id={cursor}"
+    query = "" if cursor is None else f"?last_event_id={quote(cursor, safe='')}"
     headers = [(b"Authorization", f"Bearer {token_for(user_id)}".encode())]
     host, _, port = url.removeprefix("http://").rpartition(":")
     tcp = await trio.open_tcp_stream(host, int(port))
@@ -95,15 +97,18 @@ async def connect_ws(nursery: trio.Nursery, url: str, user_id: str, cursor: str 
     return await _greeted(Stream(receive, close))
 
 
-async def connect_sse(nursery: trio.Nursery, url: str, user_id: str, cursor: str | None = None) -> Stream:
+async def connect_sse(
+    nursery: trio.Nursery, url: str, user_id: str, cursor: str | None = None, *, in_query: bool = False
+) -> Stream:
     """An SSE stream; it needs no task. The caller closes it."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     headers = [("Host", f"{host}:{port}"), ("Authorization", f"Bearer {token_for(user_id)}")]
-    if cursor is not None:
+    if cursor is not None and not in_query:
         headers.append(("Last-Event-ID", cursor))
+    query = f"?last_event_id={quote(cursor, safe='')}" if cursor is not None and in_query else ""
     tcp = await trio.open_tcp_stream(host, int(port))
     reader = SseReader(tcp)
-    await reader.ask("/events", headers)
+    await reader.ask(f"/events{query}", headers)
     return await _greeted(Stream(reader.event, tcp.aclose))
 
 
@@ -171,6 +176,12 @@ class SseReader:
 
 
 OPENERS = {name: _opener(connect) for name, connect in CONNECTORS.items()}
+#: By every way of saying where to go on.
+OPENERS_AT = {
+    "websocket query": _opener(connect_ws),
+    "sse header": _opener(connect_sse),
+    "sse query": _opener(partial(connect_sse, in_query=True)),
+}
 
 
 @pytest.fixture(params=sorted(OPENERS))
@@ -183,6 +194,12 @@ def open_stream(request: pytest.FixtureRequest) -> Callable[..., AbstractAsyncCo
 def openers() -> dict[str, Callable[..., AbstractAsyncContextManager[Stream]]]:
     """Both transports by name, for tests that switch between them."""
     return dict(OPENERS)
+
+
+@pytest.fixture
+def open_at() -> Callable[..., AbstractAsyncContextManager[Stream]]:
+    """Open a stream in one of the ways of OPENERS_AT."""
+    return lambda how, url, user_id, cursor: OPENERS_AT[how](url, user_id, cursor)
 
 
 @pytest.fixture
@@ -213,6 +230,17 @@ def make_config(database_url: str) -> Callable[..., Config]:
 async def service(make_config: Callable[..., Config]) -> AsyncIterator[Service]:
     async with open_service(make_config()) as running:
         yield running
+
+
+@pytest.fixture
+def http_of() -> Callable[[Service, str], httpx2.AsyncClient]:
+    """A user's HTTP client of any server."""
+
+    def client(service: Service, user_id: str) -> httpx2.AsyncClient:
+        headers = {"Authorization": f"Bearer {token_for(user_id)}"}
+        return httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
+
+    return client
 
 
 @pytest.fixture

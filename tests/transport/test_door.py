@@ -485,9 +485,8 @@ def test_addresses_that_cannot_be_used_say_so(tmp_path: Path) -> None:
 
 
 def test_names_of_peers() -> None:
-    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
-        assert peer_of(tcp, ("10.0.0.1", 5)) == "10.0.0.1"
-        assert peer_of(unix, "") == "unix"
+    assert peer_of(("10.0.0.1", 5)) == "10.0.0.1"
+    assert peer_of("") == "unix"
 
 
 @pytest.mark.parametrize(("soft", "limit"), [(20_000, 19_488), (1024, 512), (256, 128), (-1, 1_000_000)])

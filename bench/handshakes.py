@@ -1,0 +1,89 @@
+"""Handshakes a second: notifyd with a token of each client's own, against Node `ws` without any.
+
+A handshake of notifyd ends with `connection-established`: the head is checked, the token verified, the client
+entered and its stream begun. Node `ws` answers the upgrade and nothing more. Each round starts both anew and
+warms them up; they take turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.load import load
+from bench.processes import processor_s
+from bench.report import Row, at_least, figure
+from bench.server import notifyd
+from bench.subjects import SUBJECTS
+from bench.users import open_users
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Connections before the clock runs: compilers of the servers have seen enough then.
+WARM_UP = 1000
+CLIENTS = 5000
+QUICK_CLIENTS = 2000
+ROUNDS = 5
+GOAL = 1.0
+PEER = SUBJECTS["Node ws"]
+
+
+class Measured(NamedTuple):
+    """One round of one server."""
+
+    rate: float  # handshakes a second
+    processor_s: float  # of the server for each
+
+
+def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """Rounds of both in turn; medians."""
+    clients = QUICK_CLIENTS if quick else CLIENTS
+    missing = PEER.missing()
+    ours: list[Measured] = []
+    theirs: list[Measured] = []
+    for number in range(1, ROUNDS + 1):
+        ours.append(_notifyd(clients))
+        line = f"round {number} of {ROUNDS}: notifyd {ours[-1].rate:,.0f}"
+        if missing is None:
+            theirs.append(_peer(clients))
+            line += f", {PEER.name} {theirs[-1].rate:,.0f}"
+        say(f"{line} handshakes/s")
+    rows = _rows("notifyd, with a JWT", ours)
+    if missing is not None:
+        say(f"{PEER.name} is left out: {missing} (make bench-peers)")
+        return rows
+    ratio = _rate(ours) / _rate(theirs)
+    return [
+        *rows,
+        *_rows(f"{PEER.name}, without one", theirs),
+        at_least(f"handshakes against {PEER.name}", GOAL, ratio),
+    ]
+
+
+def _rate(rounds: list[Measured]) -> float:
+    return statistics.median(each.rate for each in rounds)
+
+
+def _rows(name: str, rounds: list[Measured]) -> list[Row]:
+    cost = statistics.median(each.processor_s for each in rounds)
+    return [
+        figure(f"handshakes, {name}", _rate(rounds), "/s"),
+        figure(f"processor time of one, {name}", cost * 1e6, "µs"),
+    ]
+
+
+def _notifyd(clients: int) -> Measured:
+    with notifyd() as server, load() as crowd:
+        open_users(crowd, server, range(WARM_UP))
+        before = processor_s(server.pid)
+        opened = open_users(crowd, server, range(WARM_UP, WARM_UP + clients))
+        return Measured(clients / opened.seconds, (processor_s(server.pid) - before) / clients)
+
+
+def _peer(clients: int) -> Measured:
+    with PEER.start() as server, load() as crowd:
+        server.connect(crowd, WARM_UP)
+        before = processor_s(server.pid)
+        opened = crowd.open(clients, server.client_port, server.steps)
+        return Measured(clients / opened.seconds, (processor_s(server.pid) - before) / clients)

@@ -1,0 +1,263 @@
+"""Publish over HTTP to the last client: p50, p95 and p99, WebSocket and SSE, at a steady pace.
+
+The clock runs from the moment a publish was due, so that a slow one also counts for those behind it. A
+percentile is of the publishes of one round; of fewer than a hundred, p99 is the slowest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import tempfile
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.load import PONG, Ran, load
+from bench.processor import spent
+from bench.report import RATIO, Row, Rows, at_most, figure
+from bench.server import notifyd
+from bench.sockets import unsent
+from bench.subjects import NOTIFYD, NOTIFYD_SSE, SUBJECTS, broadcast_body, text
+from bench.users import open_users, user_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.load import Load
+    from bench.subjects import Running, Subject
+
+LIMIT = SUBJECTS["bare C loop"]
+PERCENTS = (50, 95, 99)
+RATE = 10.0
+#: A broadcast to so many takes a tenth of a second of processor time and more.
+SLOW_RATE = 4.0
+MANY = 10_000
+GOAL_LATENCY = 2.0
+GOAL_FROZEN = 1.10
+#: Notifications in one call, each for another user.
+BATCH = 100
+SYNCS = 50
+PAGE_BYTES = 4096
+#: A message that fills the socket of a client that does not read: some dozens do.
+LARGE_BYTES = 16_000
+#: In the kernel's send queue of one that is full, at least.
+FULL_BYTES = 16_384
+#: notifyd resets a client that has accepted nothing for 20 seconds.
+FILL_S = 6.0
+PATIENCE_S = 20.0
+
+
+class Plan(NamedTuple):
+    """How long everything takes."""
+
+    clients: Sequence[int]
+    phase_s: float
+    rounds: int
+    round_s: float
+    users: int
+    users_s: float
+    crowd: int
+    cycles: int
+    cycle_s: float
+
+
+FULL = Plan((100, 1000, 5000, MANY), 5.0, 5, 10.0, 10_000, 8.0, 5000, 4, 5.0)
+QUICK = Plan((100, 1000), 1.0, 2, 1.3, 2000, 1.2, 1000, 1, 1.5)
+
+
+def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """Four parts: by number of clients, against the limit, to single users, and with some clients frozen."""
+    plan = QUICK if quick else FULL
+    goal = against_limit(plan, say)
+    frozen = with_frozen(plan, say)
+    single = to_single_users(plan, say)
+    series = []
+    rows: list[Row] = []
+    for name, subject in (("WebSocket", NOTIFYD), ("SSE", NOTIFYD_SSE)):
+        points = by_clients(subject, plan, say)
+        series.append([name, [[clients, *_ms(ran)] for clients, ran in points]])
+        for clients, ran in points:
+            rows += percentile_rows(f"{name}, {clients:,} clients", ran)
+    return Rows([*goal, *frozen, *single, *rows], series=series)
+
+
+def percentile_rows(name: str, ran: Ran) -> list[Row]:
+    return [figure(f"{name}, p{percent}", ms, "ms") for percent, ms in zip(PERCENTS, _ms(ran), strict=True)]
+
+
+def _ms(ran: Ran) -> list[float]:
+    return [round(ran.percentile(percent) * 1000, 3) for percent in PERCENTS]
+
+
+# --- by number of clients --------------------------------------------------------------------------------
+
+
+def by_clients(subject: Subject, plan: Plan, say: Callable[[str], None]) -> list[tuple[int, Ran]]:
+    """One server, more and more clients."""
+    points = []
+    with subject.start() as server, load() as crowd:
+        there = 0
+        for clients in plan.clients:
+            server.connect(crowd, clients - there)
+            there = clients
+            _stay_alive(crowd, subject)
+            server.prepare(crowd)
+            crowd.run(0.3)
+            ran = crowd.run(plan.phase_s, rate=SLOW_RATE if clients >= MANY else RATE)
+            points.append((clients, ran))
+            say(f"{subject.name}, {clients:,} clients: {_spelled(ran)}")
+    return points
+
+
+def _stay_alive(crowd: Load, subject: Subject) -> None:
+    """A client that is silent for 38 seconds is taken for dead."""
+    if subject.kind == "websocket":
+        crowd.send(PONG)
+
+
+def _spelled(ran: Ran) -> str:
+    return ", ".join(f"p{percent} {ms:.1f}" for percent, ms in zip(PERCENTS, _ms(ran), strict=True)) + " ms"
+
+
+# --- against the limit -----------------------------------------------------------------------------------
+
+
+def against_limit(plan: Plan, say: Callable[[str], None]) -> list[Row]:
+    """1,000 clients, 10 publishes a second: notifyd and the bare loop in turns, and a sync of the disk."""
+    ours: list[Ran] = []
+    limit: list[Ran] = []
+    syncs: list[float] = []
+    if LIMIT.missing() is not None:
+        say(f"{LIMIT.name} is left out: {LIMIT.missing()} (make bench-peers)")
+        return []
+    with crowded(NOTIFYD, 1000) as (crowd, _), crowded(LIMIT, 1000) as (bare, _):
+        for number in range(1, plan.rounds + 1):
+            crowd.send(PONG)
+            ours.append(crowd.run(plan.round_s, rate=RATE))
+            limit.append(bare.run(plan.round_s, rate=RATE))
+            syncs.append(sync_s())
+            say(
+                f"round {number} of {plan.rounds}: notifyd {_spelled(ours[-1])}; {LIMIT.name} "
+                f"{_spelled(limit[-1])}; fsync {syncs[-1] * 1000:.2f} ms"
+            )
+    ratios = [
+        our.percentile(99) / (their.percentile(99) + sync)
+        for our, their, sync in zip(ours, limit, syncs, strict=True)
+    ]
+    name = "p99 to 1,000 WebSockets at 10 publishes/s"
+    return [
+        at_most(
+            f"{name}, against {LIMIT.name} + one fsync",
+            GOAL_LATENCY,
+            statistics.median(ratios),
+            RATIO,
+            ratios,
+        ),
+        _median_ms(f"{name}, notifyd", [ran.percentile(99) for ran in ours]),
+        _median_ms(f"{name}, {LIMIT.name}", [ran.percentile(99) for ran in limit]),
+        _median_ms("one fsync", syncs),
+    ]
+
+
+@contextlib.contextmanager
+def crowded(subject: Subject, clients: int) -> Iterator[tuple[Load, Running]]:
+    """A server with its own load, connected and warmed up."""
+    with subject.start() as server, load() as crowd:
+        server.connect(crowd, clients)
+        server.prepare(crowd)
+        crowd.run(0.5)
+        yield crowd, server
+
+
+def sync_s() -> float:
+    """Seconds that fdatasync of one written page takes, where the servers' databases are: the median."""
+    took = []
+    with tempfile.NamedTemporaryFile() as file:
+        for _ in range(SYNCS):
+            os.pwrite(file.fileno(), b"x" * PAGE_BYTES, 0)
+            begun = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append(time.perf_counter() - begun)
+    return statistics.median(took)
+
+
+def _median_ms(name: str, seconds: Sequence[float]) -> Row:
+    ms = [each * 1000 for each in seconds]
+    return figure(name, statistics.median(ms), "ms", ms)
+
+
+# --- to single users -------------------------------------------------------------------------------------
+
+
+def to_single_users(plan: Plan, say: Callable[[str], None]) -> list[Row]:
+    """Each user one WebSocket; ten calls a second of a hundred notifications, each for another user."""
+    with notifyd() as server, load() as crowd:
+        open_users(crowd, server, range(plan.users))
+        blobs = [
+            server.publish_request(batch_body(range(first, first + BATCH)))
+            for first in range(0, plan.users, BATCH)
+        ]
+        crowd.publisher(server.address[1], blobs, answered=True)
+        crowd.run(0.5, rate=RATE, each=0, total=BATCH)
+        before = spent(server.pid)
+        ran = crowd.run(plan.users_s, rate=RATE, each=0, total=BATCH)
+        cost = spent(server.pid).since(before).total_s / ran.messages
+    name = f"own notifications to {plan.users:,} users, {BATCH * RATE:,.0f}/s by batches of {BATCH}"
+    say(f"{name}: {_spelled(ran)}")
+    return [
+        *percentile_rows(name, ran),
+        figure("processor time of an own notification, by batches", cost * 1e6, "µs"),
+    ]
+
+
+def batch_body(users: range) -> bytes:
+    """A publish of one notification for each of these users."""
+    each = [{"user_id": user_id(number), "type": "x-bench", "data": {"text": text()}} for number in users]
+    return json.dumps({"notifications": each}).encode()
+
+
+# --- with some frozen ------------------------------------------------------------------------------------
+
+
+def with_frozen(plan: Plan, say: Callable[[str], None]) -> list[Row]:
+    """The others' p99 while 1 % of the clients read nothing and their sockets are full, and without it."""
+    calm: list[float] = []
+    frozen: list[float] = []
+    with crowded(NOTIFYD, plan.crowd) as (crowd, server):
+        for number in range(1, plan.cycles + 1):
+            crowd.send(PONG)
+            calm.append(crowd.run(plan.cycle_s, rate=RATE).percentile(99))
+            full = _freeze_until_full(crowd, server, plan.crowd // 100)
+            server.prepare(crowd)
+            frozen.append(crowd.run(plan.cycle_s, rate=RATE).percentile(99))
+            crowd.thaw()
+            took = crowd.settle(PATIENCE_S)
+            say(
+                f"cycle {number} of {plan.cycles}: p99 {calm[-1] * 1000:.1f} ms, with {full} frozen and full "
+                f"{frozen[-1] * 1000:.1f} ms; thawed, they had everything after {took:.2f} s"
+            )
+    ratios = [after / before for before, after in zip(calm, frozen, strict=True)]
+    name = f"p99 of {plan.crowd:,} clients"
+    return [
+        at_most(
+            f"{name} with 1 % frozen, against none", GOAL_FROZEN, statistics.median(ratios), RATIO, ratios
+        ),
+        _median_ms(f"{name}, none frozen", calm),
+        _median_ms(f"{name}, 1 % frozen", frozen),
+    ]
+
+
+def _freeze_until_full(crowd: Load, server: Running, count: int) -> int:
+    """Freeze so many clients and publish until the kernel takes nothing more for them. Returns how many."""
+    assert server.notifyd is not None
+    crowd.freeze(count)
+    body = broadcast_body(size=LARGE_BYTES)
+    crowd.publisher(server.publish_port, [server.notifyd.publish_request(body)], answered=True)
+    until = time.monotonic() + FILL_S
+    full = 0
+    while full < count and time.monotonic() < until:
+        crowd.run(0.5)
+        full = sum(size >= FULL_BYTES for size in unsent(server.client_port))
+    return full
