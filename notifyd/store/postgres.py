@@ -213,14 +213,25 @@ class Postgres:
             self._reach.failed()
             raise
         self._reach.succeeded()
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: psycopg.Connection[Any]) -> None:
         lock_ms = max(1, self._limit_ms * 9 // 10)  # sooner, so that the error says what it waited for
         connection.execute(_SET_UP.format(ms=self._limit_ms, lock_ms=lock_ms).encode())
-        return connection
 
     def _listen(self) -> _Listening:
         try:
             connection = self._connect("listener")
-            connection.execute(f"LISTEN {CHANNEL}".encode())
+            try:
+                connection.execute(f"LISTEN {CHANNEL}".encode())
+            except BaseException:
+                connection.close()
+                raise
         except psycopg.Error as error:
             raise Unavailable(first_line(error)) from error
         return _Listening(connection)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final, Never, Protocol
 
 import structlog
 import trio
 
-from notifyd.errors import StoreError
+from notifyd.errors import StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,7 @@ async def listen(connect: Callable[[], Listening], wake: Callable[[], None]) -> 
     pause = FIRST_PAUSE_S
     while True:
         try:
-            listening = await trio.to_thread.run_sync(connect, abandon_on_cancel=True)
+            listening = await _connected(connect)
             try:
                 wake()
                 pause = FIRST_PAUSE_S
@@ -54,6 +55,31 @@ async def listen(connect: Callable[[], Listening], wake: Callable[[], None]) -> 
             )
         await trio.sleep(pause)
         pause = min(MOST_PAUSE_S, pause * 2)
+
+
+async def _connected(connect: Callable[[], Listening]) -> Listening:
+    """Connect in a thread; when nobody waits for it any more, it closes what it has opened."""
+    lock = threading.Lock()
+    made: list[Listening] = []
+    left = False
+
+    def run() -> Listening:
+        listening = connect()
+        with lock:
+            if not left:
+                made.append(listening)
+                return listening
+        listening.close()
+        raise Unavailable("nobody waits for it")
+
+    try:
+        return await trio.to_thread.run_sync(run, abandon_on_cancel=True)
+    except trio.Cancelled:
+        with lock:
+            left = True
+            for each in made:
+                each.close()
+        raise
 
 
 async def _hear(listening: Listening, wake: Callable[[], None]) -> Never:
