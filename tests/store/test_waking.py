@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import TYPE_CHECKING
 
-import pytest
 import trio
 from structlog.testing import capture_logs
 
 from notifyd.errors import Unavailable
 from notifyd.store import waking
 from notifyd.store.waking import listen
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Line:
