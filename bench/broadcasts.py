@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.load import LoadFailed, load
 from bench.processor import spent
-from bench.report import Row, figure
+from bench.report import Row, against, at_least, figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,6 +95,14 @@ def in_turns(
 def ratios(turns: Turns, ours: str, theirs: str) -> list[float]:
     """Our rate as a multiple of theirs in each round, so that a slow moment of the machine hits both."""
     return [our.rate / their.rate for our, their in zip(turns[ours], turns[theirs], strict=True)]
+
+
+def compared(title: str, goal: float, turns: Turns, ours: str, theirs: str) -> Row:
+    """The goal that our rate is such a multiple of theirs."""
+    each = ratios(turns, ours, theirs)
+    medians = [statistics.median(turn.rate for turn in turns[name]) for name in (ours, theirs)]
+    told = against(medians[0], medians[1], "/s")
+    return at_least(f"{title}, against {theirs}", goal, statistics.median(each), rounds=each, told=told)
 
 
 def rate_row(name: str, rates: Sequence[float]) -> Row:

@@ -1,5 +1,6 @@
 /* Many clients in one process, for a load that is never the bottleneck: epoll and recv, no parsing. A message
- * is counted by its mark, a byte that each payload holds once and nothing else on the wire does.
+ * is counted by its mark, a byte that each payload holds once, behind a letter. The same byte behind anything
+ * else is the length of some frame, such as a ping's.
  *
  * load ADDRESS MARK LOST_MS: commands come in on standard input, each a line, some with bytes behind it; each
  * is answered by one line. Times are CLOCK_MONOTONIC in nanoseconds. After LOST_MS without a byte a message
@@ -9,6 +10,9 @@
  *                                          line `REQUEST_BYTES WAIT_BYTES OWN` with the request (with OWN = 1
  *                                          one after the other for each client) and what to wait for behind it
  *     -> opened COUNT REFUSED NANOSECONDS
+ *   receive BYTES                          clients opened from now on have a receive buffer of so many bytes, which
+ *                                          does not grow; 0: as the kernel likes
+ *     -> done
  *   publisher PORT ANSWERED COUNT          connect to publish; COUNT times a line `BYTES` and the bytes: what is
  *                                          sent in turn. ANSWERED = 1: an HTTP answer comes for each
  *     -> ready
@@ -53,6 +57,7 @@
 enum { MOST = 65536, STEPS = 4, PUBLISHES = 65536, EVENTS = 1024, HEARD = 4096, BUFFER = 1 << 18, SOURCES = 16 };
 struct client {
     int fd, step, heard, frozen;
+    unsigned char last; /* byte that was read */
     long marks, ever; /* of this run; since it was opened, with what had been published before that */
     char *tail; /* what was heard during the current step of the opening */
 };
@@ -63,7 +68,7 @@ struct step {
 
 static struct client clients[MOST];
 static struct step steps[STEPS];
-static int count, frozen, poller, step_count, mark, lost_ms;
+static int count, frozen, poller, step_count, mark, lost_ms, receive_bytes;
 static char *blobs[PUBLISHES], buffer[BUFFER];
 static int blob_bytes[PUBLISHES], blob_count, publisher = -1, answered, answers_due;
 static long total_marks;                       /* of clients that are not frozen */
@@ -108,6 +113,7 @@ static int connect_to(int port, int number) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1;
     if (fd < 0) fail("no socket: %s", strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (receive_bytes) setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
     struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = address};
     if (ntohl(address.s_addr) >> 24 == 127) { /* several sources, so that ports do not run out */
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -142,6 +148,16 @@ static void reset(int fd) {
     close(fd);
 }
 
+static long count_marks(struct client *client, const char *bytes, long size) {
+    long marks = 0;
+    for (const char *at = bytes, *end = bytes + size; (at = memchr(at, mark, end - at)); at++) {
+        unsigned char before = at > bytes ? at[-1] : client->last;
+        marks += before >= ' ' && before < 126;
+    }
+    client->last = bytes[size - 1];
+    return marks;
+}
+
 /* --- opening ------------------------------------------------------------------------------------------- */
 
 static void send_step(struct client *client, int index) {
@@ -162,8 +178,7 @@ static int hear_step(struct client *client, int index) {
     long size = recv(client->fd, client->tail + client->heard, HEARD - 1 - client->heard, 0);
     if (size < 0 && errno == EAGAIN) return 0;
     if (size <= 0) return -1;
-    for (char *at = client->tail + client->heard, *end = at + size; (at = memchr(at, mark, end - at)); at++)
-        client->marks++; /* what a client that resumes has missed */
+    client->marks += count_marks(client, client->tail + client->heard, size); /* what one that resumes has missed */
     client->heard += size;
     if (!memmem(client->tail, client->heard, step->wait_for, step->wait_bytes)) return 0;
     if (++client->step == step_count) return 1;
@@ -260,7 +275,7 @@ static void hear(struct client *client) {
     long size = recv(client->fd, buffer, BUFFER, 0), marks = 0;
     if (size < 0 && errno == EAGAIN) return;
     if (size <= 0) fail("the server closed a connection");
-    for (char *at = buffer, *end = buffer + size; (at = memchr(at, mark, end - at)); at++) marks++;
+    marks = count_marks(client, buffer, size);
     if (marks) note_marks(client, marks);
 }
 
@@ -476,6 +491,7 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "wait %ld %ld", &each, &ms) == 2) wait_for_each(each, ms);
         else if (sscanf(line, "settle %ld", &ms) == 1) settle(ms);
         else if (sscanf(line, "exactly %ld %ld", &each, &ms) == 2) exactly(each, ms);
+        else if (sscanf(line, "receive %d", &receive_bytes) == 1) printf("done\n");
         else if (!strncmp(line, "freeze ", 7)) set_frozen(atoi(line + 7));
         else if (!strncmp(line, "thaw", 4)) set_frozen(0);
         else if (!strncmp(line, "send ", 5)) command_send(line);

@@ -96,6 +96,10 @@ class Load:
         opened, refused, took = self._ask("opened", *parts)
         return Opened(int(opened), int(refused), int(took) / 1e9)
 
+    def receive_buffers(self, size: int) -> None:
+        """Clients opened from now on have a receive buffer of `size` bytes, which does not grow."""
+        self._ask("done", f"receive {size}\n".encode())
+
     def publisher(self, port: int, blobs: Sequence[bytes], *, answered: bool) -> None:
         """Connect what publishes; `blobs` are sent in turn, each answered by HTTP if `answered`."""
         parts = [f"publisher {port} {int(answered)} {len(blobs)}\n".encode()]

@@ -28,9 +28,9 @@ class Run(Protocol):
 
 #: In the order in which all run.
 BENCHES = {
-    "fanout": Bench("broadcasts to 1,000 WebSockets, against ten other servers in turns", 235, 28),
-    "sse": Bench("the same to 1,000 SSE streams, against nchan and sse-starlette", 75, 15),
-    "latency": Bench("publish over HTTP to the last client: p50, p95, p99, up to 10,000 clients", 230, 28),
+    "fanout": Bench("broadcasts to 1,000 WebSockets, against nine other servers in turns", 215, 25),
+    "sse": Bench("the same to 1,000 SSE streams, against nchan and sse-starlette", 55, 15),
+    "latency": Bench("publish over HTTP to the last client: p50, p95, p99, up to 10,000 clients", 240, 25),
     "connections": Bench("memory of idle connections, of the process and of the kernel", 75, 25),
     "handshakes": Bench("handshakes a second with a JWT, against Node ws; 5,000 at once", 45, 20),
     "resume": Bench("10,000 clients come back after kill -9", 60, 25),

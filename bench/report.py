@@ -16,6 +16,7 @@ class Row(NamedTuple):
     """One figure. `goal` is None, and so is `holds`, for what is only told; `most`: the goal is a maximum.
 
     `rounds`: what each round measured, of which `measured` is the median, where there were several.
+    `told`: what a ratio is of, in words.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Row(NamedTuple):
     holds: bool | None
     most: bool = False
     rounds: tuple[float, ...] = ()
+    told: str = ""
 
 
 class Rows(list[Row]):
@@ -40,14 +42,31 @@ def figure(name: str, measured: float, unit: str, rounds: Sequence[float] = ()) 
     return Row(name, None, _short(measured), unit, None, rounds=_all_short(rounds))
 
 
-def at_least(name: str, goal: float, measured: float, unit: str = RATIO, rounds: Sequence[float] = ()) -> Row:
+def at_least(
+    name: str,
+    goal: float,
+    measured: float,
+    unit: str = RATIO,
+    rounds: Sequence[float] = (),
+    *,
+    told: str = "",
+) -> Row:
     """A figure that should be no smaller than `goal`."""
-    return Row(name, goal, _short(measured), unit, measured >= goal, rounds=_all_short(rounds))
+    holds = measured >= goal
+    return Row(name, goal, _short(measured), unit, holds, rounds=_all_short(rounds), told=told)
 
 
-def at_most(name: str, goal: float, measured: float, unit: str, rounds: Sequence[float] = ()) -> Row:
+def at_most(
+    name: str, goal: float, measured: float, unit: str, rounds: Sequence[float] = (), *, told: str = ""
+) -> Row:
     """A figure that should be no larger than `goal`."""
-    return Row(name, goal, _short(measured), unit, measured <= goal, most=True, rounds=_all_short(rounds))
+    holds = measured <= goal
+    return Row(name, goal, _short(measured), unit, holds, most=True, rounds=_all_short(rounds), told=told)
+
+
+def against(ours: float, theirs: float, unit: str) -> str:
+    """What a ratio is of: `107,210 against 115,000 /s`."""
+    return f"{number(ours)} against {number(theirs)} {unit}"
 
 
 def goal_text(row: Row) -> str:

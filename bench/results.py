@@ -22,7 +22,7 @@ QUICK_FOLDER = FOLDER / "quick"
 
 def write(name: str, rows: Sequence[Row], *, quick: bool, seconds: float, folder: Path | None = None) -> Path:
     """Keep a run's rows, and its series if it has any. Returns the file."""
-    folder = folder or (QUICK_FOLDER if quick else FOLDER)
+    path = (folder / f"{name}.json") if folder else path_of(name, quick=quick)
     content = {
         "name": name,
         "command": command(name, quick=quick),
@@ -34,10 +34,14 @@ def write(name: str, rows: Sequence[Row], *, quick: bool, seconds: float, folder
         **getattr(rows, "series", {}),
         **_left_aside(name),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def path_of(name: str, *, quick: bool) -> Path:
+    """Where a run is kept."""
+    return (QUICK_FOLDER if quick else FOLDER) / f"{name}.json"
 
 
 def _left_aside(name: str) -> dict[str, Any]:
@@ -73,6 +77,7 @@ def from_dict(kept: dict[str, Any]) -> Row:
     return Row(
         **{name: kept[name] for name in ("name", "goal", "measured", "unit", "holds", "most")},
         rounds=tuple(kept["rounds"]),
+        told=kept.get("told", ""),
     )
 
 

@@ -57,7 +57,7 @@ def goals(results: Results) -> str:
 def _values(row: Row) -> tuple[str, str]:
     """Measured and ratio: the one that the row is."""
     value = number(row.measured)
-    return ("", value) if row.unit == RATIO else (f"{value} {row.unit}".strip(), "")
+    return (row.told, value) if row.unit == RATIO else (f"{value} {row.unit}".strip(), "")
 
 
 # --- servers -------------------------------------------------------------------------------------------
@@ -126,6 +126,15 @@ def latency(results: Results) -> str:
         [name, *(values.get(percent, "") for percent in ("50", "95", "99"))] for name, values in found.items()
     ]
     return markdown(("to", "p50 ms", "p95 ms", "p99 ms"), lines, right=(1, 2, 3))
+
+
+# --- memory --------------------------------------------------------------------------------------------
+
+
+def memory(results: Results) -> str:
+    """What is measured in bytes."""
+    rows = [row for row in rows_of(results.get("connections")) if row.unit == "bytes"]
+    return markdown(("", "bytes"), [[row.name, number(row.measured)] for row in rows], right=(1,))
 
 
 # --- capacity ------------------------------------------------------------------------------------------
@@ -201,6 +210,7 @@ def tables(results: Results) -> dict[str, str]:
         "websocket-servers": servers(results.get("fanout"), "notifyd"),
         "sse-servers": servers(results.get("sse"), "notifyd SSE"),
         "latency": latency(results),
+        "memory": memory(results),
         "capacity": capacity(results),
         "machines": machines(results),
     }

@@ -181,6 +181,7 @@ async def open_service(
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
+        jobs.start("turnstile", service.connections.turnstile.run)
         jobs.start("heartbeat", wheel.run)
         jobs.start("checker", checker.run)
         jobs.start("deal-ends", checker.endings.run)
@@ -251,6 +252,7 @@ async def _open_front(
             direct={PATH: DirectPublish(parts)},
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
             trusted_hops=config.trusted_hops,
+            turnstile=service.connections.turnstile,
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:

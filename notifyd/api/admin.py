@@ -37,15 +37,31 @@ class Closed(Struct, frozen=True):
     closed: Annotated[int, Meta(ge=0, description="Connections")]
 
 
+_METRICS = """\
+# HELP notifyd_connections Live connections.
+# TYPE notifyd_connections gauge
+notifyd_connections{transport="websocket"} 12.0
+notifyd_connections{transport="sse"} 3.0
+"""
+#: Some of them.
+_STATISTICS = {
+    "connections": {"total": 15, "websocket": 12, "sse": 3, "users": 9, "catching_up": 0, "queued_bytes": 0},
+    "inbox": {"head": 4711, "queued": 0, "commits": 803, "publications": 4200},
+    "jobs": {"dispatcher": {"name": "dispatcher", "restarts": 0, "seconds_down": 0.0}},
+}
+
+
 @bp.get("/livez")
-@describe("Operating", who=ANYONE, answers={200: Answer("The event loop turns", Alive)})
+@describe("Operating", who=ANYONE, answers={200: Answer("The event loop turns", Alive, {"status": "alive"})})
 async def say_alive() -> Response:
     """Whether the process is alive."""
     return answer(Alive())
 
 
 @bp.get("/readyz")
-@describe("Operating", who=ANYONE, answers={200: Answer("Ready", Ready)}, errors=(NotReady,))
+@describe(
+    "Operating", who=ANYONE, answers={200: Answer("Ready", Ready, {"status": "ready"})}, errors=(NotReady,)
+)
 async def say_ready() -> Response:
     """Whether the server can do its work; when it cannot, a 503 gives the reasons."""
     reasons = parts().readiness()
@@ -58,7 +74,7 @@ async def say_ready() -> Response:
 @describe(
     "Operating",
     who=OPERATOR,
-    answers={200: Answer("Prometheus' text format", str, content_type=CONTENT_TYPE)},
+    answers={200: Answer("Prometheus' text format", str, _METRICS, content_type=CONTENT_TYPE)},
 )
 async def read_metrics() -> Response:
     """Metrics for Prometheus.
@@ -75,7 +91,7 @@ async def read_metrics() -> Response:
 @describe(
     "Operating",
     who=OPERATOR,
-    answers={200: Answer("Numbers by part of the server", dict[str, Any])},
+    answers={200: Answer("Numbers by part of the server", dict[str, Any], _STATISTICS)},
 )
 async def read_statistics() -> Response:
     """What the server is doing now."""
@@ -83,7 +99,7 @@ async def read_statistics() -> Response:
     return answer(parts().statistics())
 
 
-@bp.post("/v1/users/<user_id>/disconnect")
+@bp.post("/v1/users/<path:user_id>/disconnect")
 @describe(
     "Operating",
     who=OPERATOR,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import trio
 from quart import Response, request
 
-from notifyd.api.problems import SlowBody, UnsupportedMediaType, invalid
-from notifyd.errors import BadRequest, TooLarge
+from notifyd.api.problems import SlowBody, UnsupportedMediaType, invalid, problem
+from notifyd.clock import Pace
+from notifyd.errors import BadRequest, HttpError, TooLarge
 from notifyd.messages import encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
+R = TypeVar("R")
 Q = TypeVar("Q", bound=msgspec.Struct)
 
 #: Bytes of a body where nothing else is said.
@@ -72,6 +74,47 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw, root: st
         raise invalid(fault, root) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
         raise BadRequest(f"The body is not JSON that can be read: {fault}") from None
+
+
+class Many(Generic[T]):
+    """The rows of the member `name` of a body, each read, and then answered, alone and in its place."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._read: list[T | HttpError] = []
+
+    @property
+    def good(self) -> list[T]:
+        """Those that were understood, in the order of the body."""
+        return [each for each in self._read if not isinstance(each, HttpError)]
+
+    async def read(self, rows: Sequence[msgspec.Raw], read: Callable[[msgspec.Raw, str], T]) -> None:
+        """Read each by `read`, which is given its place too and raises HttpError; in slices."""
+        pace = Pace()
+        for index, text in enumerate(rows):
+            await pace.breathe()
+            try:
+                self._read.append(read(text, self._place(index)))
+            except HttpError as fault:
+                self._read.append(fault)
+
+    async def answer(
+        self, outcome: Callable[[T], R | HttpError], told: Callable[[T, R], dict[str, Any]]
+    ) -> Response:
+        """A result for each in the order of the body: what `told` makes of its outcome, or a problem."""
+        pace = Pace()
+        results = []
+        for index, row in enumerate(self._read):
+            await pace.breathe()
+            if isinstance(row, HttpError):
+                results.append(problem(row, self._place(index)))
+                continue
+            got = outcome(row)
+            results.append(problem(got, self._place(index)) if isinstance(got, HttpError) else told(row, got))
+        return answer({"results": results})
+
+    def _place(self, index: int) -> str:
+        return f"$.{self._name}[{index}]"
 
 
 def read_query(model: type[Q]) -> Q:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 SCHEMA_TYPE = "application/schema+json"
 _UNCHANGED = Answer("The same as the one with the ETag in If-None-Match")
+#: How the two documents begin.
+_OPENAPI = {"openapi": "3.1.0", "info": {"title": "notifyd", "version": "0.1.0"}, "paths": {}}
+_SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:notifyd:messages:1"}
 
 
 def docs_blueprint(blueprints: Sequence[Blueprint], *, streams_too: bool) -> Blueprint:
@@ -44,7 +47,9 @@ def docs_blueprint(blueprints: Sequence[Blueprint], *, streams_too: bool) -> Blu
         return make_file(encode_json(message_schema()), SCHEMA_TYPE)
 
     @bp.get("/openapi.json")
-    @describe("About", who=ANYONE, answers={200: Answer("OpenAPI 3.1", dict[str, Any]), 304: _UNCHANGED})
+    @describe(
+        "About", who=ANYONE, answers={200: Answer("OpenAPI 3.1", dict[str, Any], _OPENAPI), 304: _UNCHANGED}
+    )
     async def read_openapi() -> Response:
         """This description of the HTTP API, as OpenAPI 3.1."""
         return serve(openapi(), _POLICY)
@@ -53,7 +58,10 @@ def docs_blueprint(blueprints: Sequence[Blueprint], *, streams_too: bool) -> Blu
     @describe(
         "About",
         who=ANYONE,
-        answers={200: Answer("JSON Schema", dict[str, Any], content_type=SCHEMA_TYPE), 304: _UNCHANGED},
+        answers={
+            200: Answer("JSON Schema", dict[str, Any], _SCHEMA, content_type=SCHEMA_TYPE),
+            304: _UNCHANGED,
+        },
     )
     async def read_message_schema() -> Response:
         """The messages of the wire protocol, as JSON Schema 2020-12."""

@@ -136,7 +136,7 @@ def insight_blueprint(explain: Explain, backtest: Backtest) -> Blueprint:
     """The routes; both callbacks are the checker's, and only read."""
     bp = Blueprint("insight", __name__)
 
-    @bp.get("/v1/watches/<watch_id>/explain")
+    @bp.get("/v1/watches/<path:watch_id>/explain")
     @describe(
         "Watches",
         who=USER_OR_PUBLISHER,

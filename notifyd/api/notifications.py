@@ -87,12 +87,11 @@ async def list_notifications() -> Response:
     """
     user = guard.user()
     query = read_query(_Query)
-    if query.since is not None and query.before is not None:
+    since, before = query.since or None, query.before or None  # an empty cursor is none, as on a stream
+    if since is not None and before is not None:
         raise Unprocessable("Page forward with since or backward with before, not both", path="$.before")
     inbox = parts().inbox
-    listing = await inbox.list(
-        user.user_id, since=query.since, before=query.before, limit=query.limit, state=query.state
-    )
+    listing = await inbox.list(user.user_id, since=since, before=before, limit=query.limit, state=query.state)
     messages = [
         Listed(
             entry.type,

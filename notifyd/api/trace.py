@@ -58,6 +58,14 @@ class TracedConnection(Struct, frozen=True):
     text: str
 
 
+class Mail(Struct, frozen=True):
+    """Whether an email said it, too; `no_mail`: this server sends none."""
+
+    mailed_at: Moment | None
+    why_not: Literal["no_mail"] | None
+    text: str
+
+
 class NotificationTrace(Struct, frozen=True):
     """What became of a notification for one user."""
 
@@ -69,6 +77,7 @@ class NotificationTrace(Struct, frozen=True):
     state: State
     steps: list[Step]
     connections: list[TracedConnection]
+    mail: Mail
     why_not: Annotated[list[str], Meta(description="Why no client has confirmed it; empty when one has")]
 
 
@@ -89,6 +98,7 @@ _EXAMPLE = {
         },
     ],
     "connections": [],
+    "mail": {"mailed_at": None, "why_not": "no_mail", "text": "this server sends no email"},
     "why_not": ["the user has not been connected since it was stored"],
 }
 
@@ -104,8 +114,8 @@ _EXAMPLE = {
 async def trace_notification(notification_id: str) -> Response:
     """Say what became of a notification.
 
-    Stored, dispatched, written to which connections, acknowledged, seen, read, withdrawn or expired, each
-    with its time, and why not. It is known as long as the notification itself is kept.
+    Stored, dispatched, written to which connections, acknowledged, seen, read, withdrawn or expired, mailed,
+    each with its time, and why not. It is known as long as the notification itself is kept.
     """
     guard.operator()
     user_id = read_query(_Query).user_id
@@ -137,6 +147,7 @@ def _told(found: Trace, user_id: str, epoch: str) -> NotificationTrace:
         state=found.state,
         steps=_steps(found),
         connections=[_connection(way, epoch) for way in found.ways],
+        mail=Mail(None, "no_mail", "this server sends no email"),
         why_not=list(found.why_not),
     )
 

@@ -10,12 +10,11 @@ from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from notifyd.api import guard
-from notifyd.api.bodies import MAX_BATCH_BODY, answer, decode, no_content, read_body, read_json
+from notifyd.api.bodies import MAX_BATCH_BODY, Many, answer, decode, no_content, read_body, read_json
 from notifyd.api.describe import PUBLISHER, WRITES, Answer, describe, ref
 from notifyd.api.parts import parts
-from notifyd.api.problems import Problem, problem
+from notifyd.api.problems import Problem
 from notifyd.api.profiles import NewUser, UserData, check_user_id, profile
-from notifyd.clock import Pace
 from notifyd.errors import HttpError, NotFound, StoreError, Unprocessable
 from notifyd.store import profiles
 from notifyd.store.profiles import BATCH, Profile
@@ -135,22 +134,15 @@ async def put_users() -> Response:
     twice the last one counts. Sending the same again changes nothing.
     """
     guard.publisher()
-    rows = decode(_many_decoder, await read_body(limit=MAX_BATCH_BODY)).users
-    pace = Pace()
-    wanted: list[Profile | HttpError] = []
-    for index, text in enumerate(rows):
-        await pace.breathe()
-        wanted.append(_read(text, f"$.users[{index}]"))
-    stored = await _store([each for each in wanted if isinstance(each, Profile)])
-    return answer({"results": [_result(each, stored, f"$.users[{at}]") for at, each in enumerate(wanted)]})
+    many = Many[Profile]("users")
+    await many.read(decode(_many_decoder, await read_body(limit=MAX_BATCH_BODY)).users, _read)
+    stored = await _store(many.good)
+    return await many.answer(lambda wanted: stored[wanted.user_id], _stored)
 
 
-def _read(text: msgspec.Raw, root: str) -> Profile | HttpError:
-    try:
-        data = decode(_each_decoder, text, root)
-        return profile(data.user_id, data, root)
-    except HttpError as fault:
-        return fault
+def _read(text: msgspec.Raw, root: str) -> Profile:
+    data = decode(_each_decoder, text, root)
+    return profile(data.user_id, data, root)
 
 
 async def _store(wanted: Sequence[Profile]) -> dict[str, bool | HttpError]:
@@ -168,13 +160,8 @@ async def _store(wanted: Sequence[Profile]) -> dict[str, bool | HttpError]:
     return outcomes
 
 
-def _result(wanted: Profile | HttpError, stored: dict[str, bool | HttpError], root: str) -> dict[str, Any]:
-    if isinstance(wanted, HttpError):
-        return problem(wanted, root)
-    outcome = stored[wanted.user_id]
-    if isinstance(outcome, HttpError):
-        return problem(outcome, root)
-    return {"status": 201 if outcome else 200, "user_id": wanted.user_id}
+def _stored(wanted: Profile, new: bool) -> dict[str, Any]:
+    return {"status": 201 if new else 200, "user_id": wanted.user_id}
 
 
 @bp.delete("/v1/users/<path:user_id>")

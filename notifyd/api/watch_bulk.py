@@ -9,11 +9,10 @@ from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
 from notifyd.api import guard
-from notifyd.api.bodies import MAX_BATCH_BODY, answer, decode, read_body
+from notifyd.api.bodies import MAX_BATCH_BODY, Many, decode, read_body
 from notifyd.api.describe import PUBLISHER, WRITES, Answer, describe, ref
-from notifyd.api.problems import Problem, invalid, problem
+from notifyd.api.problems import Problem, invalid
 from notifyd.api.watches import FOR_WHAT
-from notifyd.clock import Pace
 from notifyd.errors import HttpError, Unprocessable
 from notifyd.messages import Id
 from notifyd.store.watch_rules import WatchSpec, check_watch
@@ -107,31 +106,25 @@ def bulk_blueprint(set_watches: SetWatches) -> Blueprint:
         comes twice the last one counts. The same watch again keeps its state.
         """
         guard.publisher()
-        rows = decode(_many_decoder, await read_body(limit=MAX_BATCH_BODY)).watches
-        pace = Pace()
-        read: list[NewWatch | HttpError] = []
-        for index, text in enumerate(rows):
-            await pace.breathe()
-            read.append(_read(text, f"$.watches[{index}]"))
-        wanted = {(each.user_id, each.watch_id): each for each in read if isinstance(each, NewWatch)}
+        many = Many[NewWatch]("watches")
+        await many.read(decode(_many_decoder, await read_body(limit=MAX_BATCH_BODY)).watches, _read)
+        wanted = {(each.user_id, each.watch_id): each for each in many.good}
         outcomes = await set_watches([(*names, _spec(each)) for names, each in wanted.items()])
         of = dict(zip(wanted, outcomes, strict=True))
-        return answer({"results": [_result(each, of, f"$.watches[{at}]") for at, each in enumerate(read)]})
+        return await many.answer(lambda watch: of[watch.user_id, watch.watch_id], _stored)
 
     return bp
 
 
-def _read(text: msgspec.Raw, root: str) -> NewWatch | HttpError:
+def _read(text: msgspec.Raw, root: str) -> NewWatch:
+    watch = decode(_each_decoder, text, root)
     try:
-        watch = decode(_each_decoder, text, root)
         check_watch(watch)
     except msgspec.ValidationError as fault:
-        return invalid(fault, root)
-    except HttpError as fault:
-        return fault
+        raise invalid(fault, root) from None
     for name, value in (("user_id", watch.user_id), ("watch_id", watch.watch_id)):
         if not value.isprintable():
-            return Unprocessable("Expected printable characters", path=f"{root}.{name}")
+            raise Unprocessable("Expected printable characters", path=f"{root}.{name}")
     return watch
 
 
@@ -139,14 +132,7 @@ def _spec(watch: NewWatch) -> WatchSpec:
     return WatchSpec(rule=watch.rule, item_id=watch.item_id, search=watch.search, stores=watch.stores)
 
 
-def _result(
-    watch: NewWatch | HttpError, outcomes: dict[tuple[str, str], tuple[bool, bool] | HttpError], root: str
-) -> dict[str, Any]:
-    if isinstance(watch, HttpError):
-        return problem(watch, root)
-    outcome = outcomes[watch.user_id, watch.watch_id]
-    if isinstance(outcome, HttpError):
-        return problem(outcome, root)
+def _stored(watch: NewWatch, outcome: tuple[bool, bool]) -> dict[str, Any]:
     created, met = outcome
     status = 201 if created else 200
     return {"status": status, "user_id": watch.user_id, "watch_id": watch.watch_id, "already_met": met}

@@ -137,7 +137,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         )
         return answer({"watches": [_told(watch) for watch in found]})
 
-    @bp.get("/v1/watches/<watch_id>")
+    @bp.get("/v1/watches/<path:watch_id>")
     @describe(
         "Watches",
         who=USER_OR_PUBLISHER,
@@ -153,7 +153,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
             raise unknown_watch(watch_id)
         return answer(_told(found))
 
-    @bp.put("/v1/watches/<watch_id>")
+    @bp.put("/v1/watches/<path:watch_id>")
     @describe(
         "Watches",
         who=USER_OR_PUBLISHER,
@@ -180,7 +180,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         }
         return answer(told, 201 if created else 200)
 
-    @bp.delete("/v1/watches/<watch_id>")
+    @bp.delete("/v1/watches/<path:watch_id>")
     @describe(
         "Watches",
         who=USER_OR_PUBLISHER,

@@ -78,6 +78,11 @@ class _Connection(msgspec.Struct, frozen=True):
     close_reason: str | None = None
 
 
+class _Mail(msgspec.Struct, frozen=True):
+    text: str
+    mailed_at: str | None = None
+
+
 class _Trace(msgspec.Struct, frozen=True):
     notification_id: str
     id: str
@@ -85,6 +90,7 @@ class _Trace(msgspec.Struct, frozen=True):
     state: str
     steps: list[_Step]
     connections: list[_Connection]
+    mail: _Mail
     why_not: list[str]
 
 
@@ -96,6 +102,10 @@ def lines_of(told: Any) -> list[str]:
         f"{_time(each.connected_at)}  {each.transport:<12}  {each.connection_id}: {each.text}{_end(each)}"
         for each in told.connections
     ]
+    if told.mail.mailed_at is None:
+        lines.append(f"not mailed: {told.mail.text}")
+    else:
+        lines.append(f"{_time(told.mail.mailed_at)}  {'mailed':<12}  {told.mail.text}")
     return lines + [f"not confirmed: {reason}" for reason in told.why_not]
 
 

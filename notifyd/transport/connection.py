@@ -170,10 +170,12 @@ class Connection(Feed):
     async def read(self) -> None:
         """Read until the client has gone, or our time for closing is over."""
         sock = self.outbox.sock
-        buffer = self.lane.connections.receive_buffer
+        buffer, turnstile = self.lane.connections.receive_buffer, self.lane.connections.turnstile
         while not self.outbox.gone:
             try:
                 await trio.lowlevel.wait_readable(sock)
+                if turnstile.is_full():
+                    await turnstile.wait()
                 size = sock.recv_into(buffer)
             except BlockingIOError:
                 continue

@@ -22,6 +22,7 @@ from notifyd.transport.listeners import close_listener, connection_limit, open_l
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
 from notifyd.transport.route import Route, route_of
 from notifyd.transport.stream import DoorStream
+from notifyd.transport.turnstile import Turnstile
 from notifyd.transport.wire import Wire
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Door:
     `websocket` and `sse` get a non-blocking socket, the head and the bytes read after it; they return when
     the connection has ended and close the socket; with None there are no streams here. `http` serves the
     one request of a DoorStream. `direct` has what answers a plain POST to a path without the HTTP server.
-    `trusted_hops` proxies of ours stand in front of the clients.
+    `trusted_hops` proxies of ours stand in front of the clients. New clients pass the `turnstile`.
     `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
     """
 
@@ -85,6 +86,7 @@ class Door:
         on_refused: Callable[[str, int, str], None] = lambda ip, status, reason: None,
         limit: Callable[[], int] = connection_limit,
         trusted_hops: int = 0,
+        turnstile: Turnstile | None = None,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
@@ -93,6 +95,7 @@ class Door:
         self._on_refused = on_refused
         self._limit = limit
         self._trusted_hops = trusted_hops
+        self._turnstile = turnstile or Turnstile()
         self._accepting = trio.CancelScope()
         self._draining = False
         self._turn_over = trio.lowlevel.ParkingLot()
@@ -267,7 +270,11 @@ class Door:
 
     async def _first_head(self, wire: Wire) -> RequestHead | None:
         deadline = trio.current_time() + HEAD_S
-        return await self._read_head(wire, deadline) if await self._first_byte(wire, HEAD_S) else None
+        if not await self._first_byte(wire, HEAD_S):
+            return None
+        if self._turnstile.is_full():
+            await self._turnstile.wait()
+        return await self._read_head(wire, deadline)
 
     async def _next_head(self, wire: Wire) -> RequestHead | None:
         if not await self._first_byte(wire, IDLE_S):

@@ -10,6 +10,7 @@ import trio
 
 from notifyd.transport.journal import Journal
 from notifyd.transport.tally import Tally
+from notifyd.transport.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from notifyd.auth import Identity
@@ -45,6 +46,7 @@ class Connections:
 
     def __init__(self, limit_per_user: int) -> None:
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self.turnstile = Turnstile()
         self.journal = Journal()
         self.tally = Tally()
         self._limit = limit_per_user

@@ -71,6 +71,16 @@ async def test_disconnect_closes_a_users_connections(api: Api) -> None:
     assert api.server.closed == ["ann"]
 
 
+async def test_a_user_whose_id_has_slashes_is_disconnected_too(api: Api) -> None:
+    for path in ("a/b", "a%2Fb", "a/disconnect"):
+        await api.call("POST", f"/v1/users/{path}/disconnect", as_="adm")
+    assert api.server.closed == ["a/b", "a/b", "a/disconnect"]
+    # Such an id can be told apart from the call.
+    assert (await api.call("PUT", "/v1/users/a/disconnect", as_="pub", body={})).json["user_id"] == (
+        "a/disconnect"
+    )
+
+
 async def test_nobody_has_a_name_that_long(api: Api) -> None:
     answer = await api.call("POST", f"/v1/users/{'a' * 129}/disconnect", as_="adm")
     assert (answer.status, api.server.closed) == (422, [])

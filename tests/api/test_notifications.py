@@ -69,7 +69,15 @@ async def test_a_cursor_of_another_log_is_not_recovered(api: Api) -> None:
     assert (listing["recovered"], listing["reason"]) == (False, "other-epoch")
 
 
-@pytest.mark.parametrize("cursor", ["", "x" * 65, "e-01", "%00"])
+async def test_an_empty_cursor_is_none_as_on_a_stream(api: Api) -> None:
+    ids = [(await api.publish(message=text))["id"] for text in "ab"]
+    for query in ("since=", "before=", "since=&before="):
+        listing = await get(api, query)
+        assert (listing["recovered"], texts(listing)) == (True, ["b", "a"])
+    assert texts(await get(api, f"since={ids[0]}&before=")) == ["b"]
+
+
+@pytest.mark.parametrize("cursor", ["x" * 65, "e-01", "%00"])
 async def test_what_cannot_be_a_cursor_is_malformed_as_on_a_stream(api: Api, cursor: str) -> None:
     await api.publish(message="a")
     for query in ("since", "before"):

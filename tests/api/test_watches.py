@@ -35,6 +35,18 @@ async def post(api: Api, price_in_cents: int, store_id: int | str = 3, **fields:
     assert answer.json["added"] == 1, answer
 
 
+@pytest.mark.parametrize("path", ["a/b", "a%2Fb", "a/b/"])
+async def test_a_watch_may_have_slashes_in_its_name(api: Api, path: str) -> None:
+    name = path.replace("%2F", "/")
+    assert (await put(api, path)).json["watch_id"] == name
+    token = api.token()
+    assert (await api.call("GET", f"/v1/watches/{path}", as_=token)).json["watch_id"] == name
+    explained = await api.call("GET", f"/v1/watches/{path}/explain", as_=token)
+    assert (explained.status, explained.json["watch_id"]) == (200, name)
+    assert (await api.call("DELETE", f"/v1/watches/{path}", as_=token)).status == 204
+    assert (await api.call("GET", f"/v1/watches/{path}", as_=token)).status == 404
+
+
 async def test_a_watch_is_set_read_listed_and_deleted(api: Api) -> None:
     answer = await put(api, "my watch", stores=[3, "3", 3])
     assert answer.status == 201

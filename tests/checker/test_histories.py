@@ -55,46 +55,67 @@ def flat(days: range, price: int, store: int | str = 1) -> list[P]:
 
 HISTORIES = [
     History("first price ever", [P(1, 90)], {TARGET: [P(1, 90)], DROP: [], MEDIAN: [], LOWEST: [], BEST: []}),
-    History("never a change", flat(range(1, 40), 120), {TARGET: [], DROP: [], MEDIAN: [], BEST: []}),
+    History(
+        "never a change", flat(range(1, 40), 120), {TARGET: [], DROP: [], MEDIAN: [], BEST: [], LOWEST: []}
+    ),
     History(
         "stays low",
         [P(1, 120), P(2, 95), P(3, 95), P(4, 95)],
-        {TARGET: [P(2, 95)], DROP: [P(2, 95)], LOWEST: [P(2, 95)], BEST: [P(2, 95)]},
+        {TARGET: [P(2, 95)], DROP: [P(2, 95)], LOWEST: [P(2, 95)], BEST: [P(2, 95)], MEDIAN: []},
     ),
     History(
         "one cent above the target",
         [P(1, 120), P(2, 101), P(3, 100)],
-        {TARGET: [P(3, 100)], BEST: [P(2, 101)]},
+        {TARGET: [P(3, 100)], BEST: [P(2, 101)], DROP: [P(2, 101)], MEDIAN: [], LOWEST: [P(2, 101)]},
     ),
     History(
         "flapping below re-arm",
         [P(1, 99), P(2, 101), P(3, 99), P(4, 101), P(5, 99)],
-        {TARGET: [P(1, 99)], DROP: []},
+        {TARGET: [P(1, 99)], DROP: [], MEDIAN: [], LOWEST: [], BEST: []},
     ),
     History(
         "flapping above re-arm, a day apart",
         [P(1, 99), P(2, 110), P(3, 99), P(4, 110), P(5, 99)],
-        {TARGET: [P(1, 99), P(3, 99), P(5, 99)], DROP: [], BEST: []},
+        {TARGET: [P(1, 99), P(3, 99), P(5, 99)], DROP: [], BEST: [], MEDIAN: [], LOWEST: []},
     ),
     History(
         "flapping by the hour",
         [P(1, 99), P(1.04, 110), P(1.08, 99), P(1.12, 110), P(2, 99)],
-        {TARGET: [P(1, 99), P(2, 99)]},
+        {TARGET: [P(1, 99), P(2, 99)], DROP: [], MEDIAN: [], LOWEST: [], BEST: []},
     ),
     History(
         "deeper and deeper",
         [P(1, 120), P(2, 100), P(2.1, 96), P(2.2, 95), P(2.3, 91), P(2.4, 90)],
-        {TARGET: [P(2, 100), P(2.2, 95), P(2.4, 90)], BEST: [P(2, 100), P(2.2, 95), P(2.4, 90)]},
+        {
+            TARGET: [P(2, 100), P(2.2, 95), P(2.4, 90)],
+            BEST: [P(2, 100), P(2.2, 95), P(2.4, 90)],
+            DROP: [P(2, 100)],
+            MEDIAN: [],
+            LOWEST: [P(2, 100)],
+        },
     ),
     History(
         "deeper at any time",
         [P(1, 100), P(1.01, 50)],
-        {TARGET: [P(1, 100), P(1.01, 50)], DROP: [P(1.01, 50)]},
+        {
+            TARGET: [P(1, 100), P(1.01, 50)],
+            DROP: [P(1.01, 50)],
+            MEDIAN: [],
+            LOWEST: [P(1.01, 50)],
+            BEST: [P(1.01, 50)],
+        },
     ),
     History(
         "no deeper percent: every cent counts",
         [P(1, 100), P(1.1, 99), P(1.2, 99), P(1.3, 98)],
-        {TargetPrice(price_in_cents=100, deeper_percent=0): [P(1, 100), P(1.1, 99), P(1.3, 98)]},
+        {
+            TargetPrice(price_in_cents=100, deeper_percent=0): [P(1, 100), P(1.1, 99), P(1.3, 98)],
+            TARGET: [P(1, 100)],
+            DROP: [],
+            MEDIAN: [],
+            LOWEST: [],
+            BEST: [P(1.1, 99)],
+        },
     ),
     History(
         "slow drift down",
@@ -104,9 +125,15 @@ HISTORIES = [
             DROP: [],
             MEDIAN: [],
             BEST: [P(2, 198), P(12, 188), P(22, 178), P(31, 169), P(40, 160), P(48, 152), P(56, 144)],
+            TARGET: [],
+            LOWEST: [],
         },
     ),
-    History("slow drift up", [P(day, 100 + day) for day in range(1, 60)], {TARGET: [], DROP: [], BEST: []}),
+    History(
+        "slow drift up",
+        [P(day, 100 + day) for day in range(1, 60)],
+        {TARGET: [], DROP: [], BEST: [], MEDIAN: [], LOWEST: []},
+    ),
     History(
         "sale that ends and comes again",
         [*flat(range(1, 6), 120), P(6, 90, until=13), P(13, 120), P(20, 90, until=27), P(27, 120)],
@@ -121,69 +148,105 @@ HISTORIES = [
     History(
         "sale that comes again after the best is forgotten",
         [P(1, 120), P(6, 90), P(13, 120), P(20.5, 90)],
-        {BEST: [P(6, 90), P(20.5, 90)], LOWEST: [P(6, 90)]},
+        {
+            BEST: [P(6, 90), P(20.5, 90)],
+            LOWEST: [P(6, 90)],
+            TARGET: [P(6, 90), P(20.5, 90)],
+            DROP: [P(6, 90), P(20.5, 90)],
+            MEDIAN: [P(20.5, 90)],
+        },
     ),
     History(
         "nothing for 14 days: no best to be below",
         [P(1, 120), P(16, 100), P(17, 99)],
-        {BEST: [P(17, 99)], DROP: [P(16, 100)]},
+        {BEST: [P(17, 99)], DROP: [P(16, 100)], TARGET: [P(16, 100)], MEDIAN: [], LOWEST: [P(16, 100)]},
     ),
     History(
         "late data",
         [P(3, 120), P(1, 50), P(4, 99), P(2, 200), P(5, 99)],
-        {TARGET: [P(4, 99)], DROP: [P(4, 99)], LOWEST: [], BEST: []},
+        {TARGET: [P(4, 99)], DROP: [P(4, 99)], LOWEST: [], BEST: [], MEDIAN: []},
     ),
     History(
         "late data re-arms nothing",
         [P(3, 99), P(1, 150), P(4, 99), P(2, 500), P(5, 98)],
-        {TARGET: [P(3, 99)]},
+        {TARGET: [P(3, 99)], DROP: [], MEDIAN: [P(5, 98)], LOWEST: [], BEST: [P(5, 98)]},
     ),
     History(
         "late data counts in the median",
         [P(5, 100), P(6, 100), P(4, 100), P(7, 85)],
-        {MEDIAN: [P(7, 85)], TARGET: [P(5, 100), P(7, 85)]},
+        {
+            MEDIAN: [P(7, 85)],
+            TARGET: [P(5, 100), P(7, 85)],
+            DROP: [P(7, 85)],
+            LOWEST: [P(7, 85)],
+            BEST: [P(7, 85)],
+        },
     ),
     History(
         "the same price twice",
         [P(1, 120), P(2, 99), P(2, 99), P(3, 120), P(2, 99)],
-        {TARGET: [P(2, 99)]},
+        {TARGET: [P(2, 99)], DROP: [P(2, 99)], MEDIAN: [], LOWEST: [P(2, 99)], BEST: [P(2, 99)]},
     ),
     History(
         "two prices at one moment: the one stored last is the newest",
         [P(1, 120), P(2, 99), P(2, 130), P(3, 111), P(4, 110)],
-        {TARGET: [P(2, 99)], DROP: [P(2, 99)]},
+        {TARGET: [P(2, 99)], DROP: [P(2, 99)], MEDIAN: [], LOWEST: [P(2, 99)], BEST: [P(2, 99)]},
     ),
     History(
         "one shop only",
         [P(1, 120), P(1, 120, 2), P(2, 90), P(2, 80, 2), P(9, 120), P(10, 90)],
-        {TARGET: [P(2, 90), P(10, 90)], DROP: [P(2, 90), P(10, 90)], BEST: [P(2, 90)]},
+        {
+            TARGET: [P(2, 90), P(10, 90)],
+            DROP: [P(2, 90), P(10, 90)],
+            BEST: [P(2, 90)],
+            MEDIAN: [P(10, 90)],
+            LOWEST: [P(2, 90)],
+        },
         stores=[1],
     ),
     History(
         "the shops' numbers and names are apart",
         [P(1, 120, 1), P(1, 120, "1"), P(2, 90, "1")],
-        {TARGET: [], DROP: [], BEST: []},
+        {TARGET: [], DROP: [], BEST: [], MEDIAN: [], LOWEST: []},
         stores=[1],
     ),
     History(
         "equal prices in two shops",
         [P(1, 120, 1), P(1, 120, 2), P(2, 90, 1), P(2, 90, 2), P(3, 90, 1)],
-        {TARGET: [P(2, 90, 1), P(2, 90, 2)], DROP: [P(2, 90, 1), P(2, 90, 2)], BEST: [P(2, 90, 1)]},
+        {
+            TARGET: [P(2, 90, 1), P(2, 90, 2)],
+            DROP: [P(2, 90, 1), P(2, 90, 2)],
+            BEST: [P(2, 90, 1)],
+            MEDIAN: [],
+            LOWEST: [P(2, 90), P(2, 90, 2)],
+        },
     ),
     History(
         "cheaper in its own shop, but not the best",
         [P(1, 100, 1), P(1, 150, 2), P(2, 110, 2), P(3, 99, 2)],
-        {DROP: [P(2, 110, 2), P(3, 99, 2)], BEST: [P(3, 99, 2)]},
+        {
+            DROP: [P(2, 110, 2), P(3, 99, 2)],
+            BEST: [P(3, 99, 2)],
+            TARGET: [P(1, 100), P(3, 99, 2)],
+            MEDIAN: [],
+            LOWEST: [P(2, 110, 2), P(3, 99, 2)],
+        },
     ),
     History(
         "a shop that opens with the best price",
         [P(1, 120, 1), P(2, 95, 2)],
-        {TARGET: [P(2, 95, 2)], DROP: [], BEST: [P(2, 95, 2)]},
+        {TARGET: [P(2, 95, 2)], DROP: [], BEST: [P(2, 95, 2)], MEDIAN: [], LOWEST: []},
     ),
     History(
         "another shop is known to be cheaper since",
         [P(1, 120, 1), P(1, 120, 2), P(10, 80, 1), P(9, 90, 2)],
-        {BEST: [P(10, 80, 1)], DROP: [P(10, 80, 1), P(9, 90, 2)]},
+        {
+            BEST: [P(10, 80, 1)],
+            DROP: [P(10, 80, 1), P(9, 90, 2)],
+            TARGET: [P(9, 90, 2), P(10, 80)],
+            MEDIAN: [],
+            LOWEST: [P(9, 90, 2), P(10, 80)],
+        },
     ),
     History(
         "two currencies",
@@ -193,33 +256,59 @@ HISTORIES = [
             BEST: [P(3, 119), P(4, 79, currency="EUR"), P(5, 60, currency="EUR")],
             TargetPrice(price_in_cents=100, currency="USD"): [],
             TargetPrice(price_in_cents=75, currency="EUR"): [P(5, 60, currency="EUR")],
+            TARGET: [P(2, 80, currency="EUR"), P(5, 60, currency="EUR")],
+            MEDIAN: [],
+            LOWEST: [P(5, 60, currency="EUR")],
         },
     ),
     History(
         "a median of three, and no sooner",
         [P(1, 100), P(2, 50), P(3, 100), P(4, 50), P(5, 100), P(6, 42)],
-        {MEDIAN: [P(4, 50), P(6, 42)], DROP: [P(2, 50), P(4, 50), P(6, 42)]},
+        {
+            MEDIAN: [P(4, 50), P(6, 42)],
+            DROP: [P(2, 50), P(4, 50), P(6, 42)],
+            TARGET: [P(1, 100), P(2, 50), P(6, 42)],
+            LOWEST: [P(2, 50), P(6, 42)],
+            BEST: [P(2, 50), P(6, 42)],
+        },
     ),
     History(
         "a median of half a cent",
         [P(1, 100), P(2, 101), P(3, 100), P(4, 101), P(5, 86), P(6, 85)],
-        {MEDIAN: [P(6, 85)]},
+        {MEDIAN: [P(6, 85)], TARGET: [P(1, 100), P(5, 86)], DROP: [], LOWEST: [P(5, 86)], BEST: [P(5, 86)]},
     ),
     History(
         "a month without prices",
         [P(1, 100), P(2, 100), P(3, 100), P(33.5, 80)],
-        {MEDIAN: [], DROP: [P(33.5, 80)], LOWEST: [P(33.5, 80)]},
+        {MEDIAN: [], DROP: [P(33.5, 80)], LOWEST: [P(33.5, 80)], TARGET: [P(1, 100), P(33.5, 80)], BEST: []},
     ),
     History(
         "never lower than ever",
         [P(1, 100), P(50, 120), P(100, 95), P(150, 120), P(200, 85), P(250, 76)],
-        {LOWEST: [P(200, 85), P(250, 76)], DROP: [P(100, 95), P(200, 85), P(250, 76)]},
+        {
+            LOWEST: [P(200, 85), P(250, 76)],
+            DROP: [P(100, 95), P(200, 85), P(250, 76)],
+            TARGET: [P(1, 100), P(100, 95), P(200, 85), P(250, 76)],
+            MEDIAN: [],
+            BEST: [],
+        },
     ),
-    History("it costs nothing", [P(1, 5), P(2, 0), P(3, 0)], {TARGET: [P(1, 5), P(2, 0)], LOWEST: [P(2, 0)]}),
+    History(
+        "it costs nothing",
+        [P(1, 5), P(2, 0), P(3, 0)],
+        {TARGET: [P(1, 5), P(2, 0)], LOWEST: [P(2, 0)], DROP: [P(2, 0)], MEDIAN: [], BEST: [P(2, 0)]},
+    ),
     History(
         "a cooldown of a week",
         [P(1, 99), P(2, 120), P(3, 99), P(7.9, 99), P(8, 99)],
-        {TargetPrice(price_in_cents=100, cooldown_s=7 * 86_400): [P(1, 99), P(8, 99)]},
+        {
+            TargetPrice(price_in_cents=100, cooldown_s=7 * 86_400): [P(1, 99), P(8, 99)],
+            TARGET: [P(1, 99), P(3, 99)],
+            DROP: [P(3, 99)],
+            MEDIAN: [],
+            LOWEST: [],
+            BEST: [],
+        },
     ),
 ]
 
@@ -245,8 +334,10 @@ def history(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def test_there_are_thirty() -> None:
+def test_there_are_thirty_and_each_has_every_rule() -> None:
     assert len(HISTORIES) >= 30
+    for history in HISTORIES:
+        assert {TARGET, DROP, MEDIAN, LOWEST, BEST} <= history.told.keys(), history.about
 
 
 def test_the_reference_agrees(history: History, reference: Reference) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from notifyd.cli import main
@@ -41,7 +42,7 @@ async def test_a_server_that_is_not_there(url: str) -> None:
 
 
 def test_lines_for_people() -> None:
-    from notifyd.cli.why import _Connection, _Step, _Trace
+    from notifyd.cli.why import _Connection, _Mail, _Step, _Trace
 
     at = "2026-01-31T12:00:00.250Z"
     told = _Trace(
@@ -55,6 +56,7 @@ def test_lines_for_people() -> None:
             _Connection("d", "sse", at, "not written", at, 4504, "too many connections"),
             _Connection("f", "sse", at, "not written", at, 4999),
         ],
+        _Mail("this server sends no email"),
         ["it has expired"],
     )
     lines = lines_of(told)
@@ -64,4 +66,6 @@ def test_lines_for_people() -> None:
     assert lines[3].endswith("c: written; still open")
     assert lines[4].endswith("(4504 too many connections)")
     assert lines[5].endswith("(4999)")
-    assert lines[6] == "not confirmed: it has expired"
+    assert lines[6:] == ["not mailed: this server sends no email", "not confirmed: it has expired"]
+    mailed = lines_of(msgspec.structs.replace(told, mail=_Mail("to ann@shop.example", at)))[6]
+    assert mailed.endswith(":00.250  mailed        to ann@shop.example")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
-import time
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from trio_websocket import open_websocket_url
 
 from notifyd.auth import mint_token
 from notifyd.clock import wall_ms
+from tests.docs.running import nginx, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -139,23 +138,6 @@ async def next_entry(receive: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def nginx(desk: Any, configuration: str, port: int) -> Iterator[str]:
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed: make quickstarts")
-    desk.write("nginx.conf", configuration.replace("/var/log/nginx/", f"{desk.folder}/"))
-    paths = "".join(
-        f"{name}_temp_path {desk.folder}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    text = (desk.folder / "nginx.conf").read_text()
-    (desk.folder / "nginx.conf").write_text(text.replace("http {", f"http {{ {paths}", 1))
-    settings = f"daemon off; pid {desk.folder}/nginx.pid;"
-    command = ["nginx", "-p", str(desk.folder), "-c", "nginx.conf", "-e", "stderr", "-g", settings]
-    with _running(command, desk, port) as address:
-        yield address
-
-
-@contextmanager
 def nginx_as_shipped(desk: Any, document: Any, port: int) -> Iterator[str]:
     server = document("docs/proxies.md").file("default.conf").replace("listen 80", f"listen 127.0.0.1:{port}")
     with nginx(desk, f"events {{}}\nhttp {{\naccess_log off;\n{server}}}\n", port) as address:
@@ -178,33 +160,8 @@ def caddy(desk: Any, document: Any, port: int) -> Iterator[str]:
     site = f"{{\n\tadmin off\n\tauto_https off\n}}\nhttp://127.0.0.1:{port} {{\n\tbind 127.0.0.1"
     desk.write("Caddyfile", text.replace("shop.example {", site, 1))
     desk.env |= {"XDG_DATA_HOME": str(desk.folder), "XDG_CONFIG_HOME": str(desk.folder)}
-    with _running(["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"], desk, port) as address:
+    with running(["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"], desk, port) as address:
         yield address
-
-
-@contextmanager
-def _running(command: list[str], desk: Any, port: int) -> Iterator[str]:
-    with (desk.folder / "proxy.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=desk.folder, env=desk.env, stdout=log, stderr=log)
-        try:
-            _wait_for(port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
-    assert process.returncode == 0, (desk.folder / "proxy.log").read_text()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
-            return
 
 
 PROXIES = {"nginx as shipped": nginx_as_shipped, "nginx": nginx_tuned, "caddy": caddy}

@@ -51,6 +51,7 @@ async def test_nobody_was_there_then_it_was_replayed_and_read(
     told = await traced(http, admin_key, "ann", stored.notification_id)
     assert steps(told) == ["stored", "dispatched"]
     assert told["state"] == "unread"
+    assert told["mail"] == {"mailed_at": None, "why_not": "no_mail", "text": "this server sends no email"}
     assert told["why_not"] in (
         ["of the user's connections: it ended first"],
         ["the user has not been connected since it was stored"],

@@ -13,9 +13,11 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   command -v puma >/dev/null || wanted="$wanted ruby-rails ruby-jwt puma"
   if [ -n "$wanted" ]; then
     echo "installing$wanted"
-    # shellcheck disable=SC2086
-    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted) \
-      >/dev/null 2>&1 || echo "could not be installed:$wanted"
+    apt-get update -qq >/dev/null 2>&1 || true
+    for package in $wanted; do # one by one: one that is not to be had is not in the way of the others
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 ||
+        echo "could not be installed: $package"
+    done
   fi
 fi
 
