@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import socket
 import struct
 import tempfile
@@ -18,6 +19,7 @@ import pytest
 import structlog
 import trio
 from hypothesis import settings
+from playwright.sync_api import expect, sync_playwright
 
 from notifyd.store.sql import open_database, prepare
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
 
 #: A property is tried this often in every run; `HYPOTHESIS_PROFILE=long` searches further.
@@ -254,3 +258,31 @@ def raw_client() -> Callable[[str], AbstractAsyncContextManager[RawClient]]:
             yield RawClient(stream)
 
     return connect
+
+
+# --- a real browser -------------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: Seconds that a page is given; generous, for busy machines.
+BROWSER_PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all tests of a process: Playwright allows no second one beside it."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        expect.set_options(timeout=BROWSER_PATIENCE_S * 1000)
+        yield browser
+        browser.close()

@@ -59,6 +59,7 @@ class StoreExplained(_Place, frozen=True, kw_only=True):
     threshold_in_cents: Annotated[int | None, Meta(description="The highest price that meets the rule")]
     state: Literal["armed", "silent", "cooling_down"]
     told_price_in_cents: Annotated[Cents | None, Meta(description="The price last told")]
+    valid_until: Annotated[Moment | None, Meta(description="When the last price ends or has ended")]
     fired_at: Moment | None
     cooldown_until: Moment | None
     rearms_at_in_cents: Annotated[Cents | None, Meta(description="This or more re-arms a silent rule")]
@@ -84,6 +85,11 @@ class Explanation(Struct, frozen=True):
     watch_id: str
     stores: list[StoreExplained]
     next: str | None
+    reason: Annotated[
+        Literal["no_item", "no_price", "no_watched_price"] | None,
+        Meta(description="Why `stores` is empty, when there is nothing to look at"),
+    ]
+    explanation: Annotated[str | None, Meta(description="That reason in words")]
 
 
 class WouldTell(_Place, frozen=True, kw_only=True):
@@ -120,6 +126,7 @@ _EXPLAINED = _PLACE | {
     "threshold_in_cents": 299,
     "state": "silent",
     "told_price_in_cents": 279,
+    "valid_until": None,
     "fired_at": "2026-01-31T12:00:00.000Z",
     "cooldown_until": "2026-02-01T12:00:00.000Z",
     "rearms_at_in_cents": 305,
@@ -143,7 +150,12 @@ def insight_blueprint(explain: Explain, backtest: Backtest) -> Blueprint:
         path={"watch_id": "One of the user's watches"},
         query=_ExplainQuery,
         answers={
-            200: Answer("Why", Explanation, {"watch_id": "juice", "stores": [_EXPLAINED], "next": None})
+            200: Answer(
+                "Why",
+                Explanation,
+                {"watch_id": "juice", "stores": [_EXPLAINED], "next": None}
+                | {"reason": None, "explanation": None},
+            )
         },
     )
     async def explain_watch(watch_id: str) -> Response:
@@ -156,7 +168,11 @@ def insight_blueprint(explain: Explain, backtest: Backtest) -> Blueprint:
         if found is None:
             raise unknown_watch(watch_id)
         stores = [_explained(each) for each in found.series]
-        return answer({"watch_id": watch_id, "stores": stores, "next": found.after})
+        reason, words = found.nothing or (None, None)
+        return answer(
+            {"watch_id": watch_id, "stores": stores, "next": found.after}
+            | {"reason": reason, "explanation": words}
+        )
 
     @bp.post("/v1/watches/backtest")
     @describe(
@@ -210,6 +226,7 @@ def _explained(each: Any) -> dict[str, Any]:
         "threshold_in_cents": why.threshold,
         "state": why.state,
         "told_price_in_cents": why.told,
+        "valid_until": _when(newest.valid_until_ms),
         "fired_at": _when(why.fired_ms),
         "cooldown_until": _when(why.cooldown_ms),
         "rearms_at_in_cents": why.rearms_at,

@@ -73,6 +73,7 @@ class MeetingPrice(Struct, frozen=True):
     currency: Currency
     price_in_cents: Cents
     observed_at: Moment
+    valid_until: Moment | None
 
 
 class WatchSet(Watch, frozen=True, kw_only=True):
@@ -244,4 +245,5 @@ def _met(price: Newest) -> dict[str, Any]:
         "currency": price.currency,
         "price_in_cents": price.price,
         "observed_at": iso(price.observed_ms),
+        "valid_until": None if price.valid_until_ms is None else iso(price.valid_until_ms),
     }

@@ -15,7 +15,7 @@ from notifyd.messages import encode_json
 from notifyd.store import history, watches
 from notifyd.store.history import OthersKey, OthersLowest, SeriesArrival, SeriesKey, WindowKey
 from notifyd.store.json_rows import records
-from notifyd.store.watch_rules import NewBest, decode_rule, decode_stores
+from notifyd.store.watch_rules import NewBest, TargetPrice, decode_rule, decode_stores
 from notifyd.store.watches import Newest, StoredWatch, Watch, WatchState
 
 if TYPE_CHECKING:
@@ -39,12 +39,20 @@ class SeriesExplained(NamedTuple):
     why: Explained
 
 
+class Nothing(NamedTuple):
+    """Why a watch has no price to look at."""
+
+    reason: str
+    explanation: str
+
+
 class WatchExplained(NamedTuple):
     """A watch and its stores, by item; `after` names the item to go on after when there is more."""
 
     watch: StoredWatch
     series: list[SeriesExplained]
     after: str | None
+    nothing: Nothing | None = None  # why there is no store at all
 
 
 class _Facts(NamedTuple):
@@ -52,6 +60,7 @@ class _Facts(NamedTuple):
     items: list[str]
     newest: bytes
     checked: int
+    now_ms: int
 
 
 async def explain_watch(store: Store, user_id: str, watch_id: str, after: str = "") -> WatchExplained | None:
@@ -64,13 +73,27 @@ async def explain_watch(store: Store, user_id: str, watch_id: str, after: str = 
         return None
     watch, rule = facts.watch, decode_rule(facts.watch.rule)
     bench = Bench()
+    known = sorted(records(facts.newest, Newest), key=place)
     newest = [
         each
-        for each in sorted(records(facts.newest, Newest), key=place)
+        for each in known
         if bench.looks_at(_watch(watch, each.item_id), each.item_id, each.store_id, each.currency)
     ][:MAX_SERIES]
     series = await _explain(store, facts, rule, newest)
-    return WatchExplained(watch, series, facts.items[-1] if len(facts.items) == MAX_ITEMS else None)
+    if len(facts.items) == MAX_ITEMS:
+        return WatchExplained(watch, series, facts.items[-1])
+    nothing = None if series or after else _nothing(facts, rule, known)
+    return WatchExplained(watch, series, None, nothing)
+
+
+def _nothing(facts: _Facts, rule: Rule, known: Sequence[Newest]) -> Nothing:
+    if not facts.items:
+        return Nothing("no_item", "No item has these words in its name so far.")
+    if not known:
+        return Nothing("no_price", f"No price of {facts.items[0]} has come in so far.")
+    where = "" if facts.watch.stores is None else " in the stores of this watch"
+    currency = f" in {rule.currency}" if isinstance(rule, TargetPrice) and rule.currency else ""
+    return Nothing("no_watched_price", f"There are prices of its items, but none{where}{currency}.")
 
 
 def _read(tx: Transaction, *, user_id: str, watch_id: str, after: str) -> _Facts | None:
@@ -79,7 +102,7 @@ def _read(tx: Transaction, *, user_id: str, watch_id: str, after: str) -> _Facts
         return None
     items = watches.linked_items(tx, watch.watch_key, after, MAX_ITEMS)
     newest = watches.newest_of_items(tx, encode_json([(item_id,) for item_id in items]).decode())
-    return _Facts(watch, items, newest, history.checked_up_to(tx))
+    return _Facts(watch, items, newest, history.checked_up_to(tx), tx.now_ms)
 
 
 def _watch(stored: StoredWatch, item_id: str) -> Watch:
@@ -115,6 +138,7 @@ async def _explain(
             state.get(each.series_id),
             facts.watch.since_price_id,
             facts.checked,
+            facts.now_ms,
         )
         label, price = moment.compared_by(rule)
         explained.append(SeriesExplained(each, label, price, explain(standing)))

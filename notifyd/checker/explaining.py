@@ -26,6 +26,7 @@ class Standing(NamedTuple):
     state: RuleState | None
     since_price_id: int  # the watch concerns prices after this one
     checked_price_id: int  # the checker has dealt with prices up to this one
+    now_ms: int
 
 
 class Explained(NamedTuple):
@@ -93,7 +94,7 @@ def _why(standing: Standing) -> tuple[str, str]:
     price = money(moment.price, newest.currency)
     if max(newest.price_id, arrived.price_id) > max(standing.checked_price_id, standing.since_price_id):
         return "not_checked_yet", f"{price} has just come in and is about to be checked."
-    if arrived.price_id > newest.price_id:
+    if arrived.price_id > max(newest.price_id, standing.since_price_id):
         late = money(arrived.price, newest.currency)
         return "late", (
             f"{late} came in last, but was observed at {iso(arrived.observed_ms)}, before the newest price "
@@ -114,7 +115,7 @@ def _why_silent(standing: Standing, state: RuleState, price: str) -> tuple[str, 
                 "met_when_set",
                 f"{price} met the rule when the watch was set, and was told in that answer.",
             )
-        return "fired", f"It fired at {price}: {_comparison(standing)}"
+        return "fired", f"It fired at {price}: {_comparison(standing)}{_end(standing)}"
     rearms, deeper = (
         _rearms_at(standing.rule, threshold(standing.rule, moment)),
         _deeper_at(standing.rule, state),
@@ -127,10 +128,21 @@ def _why_silent(standing: Standing, state: RuleState, price: str) -> tuple[str, 
     )
 
 
+def _end(standing: Standing) -> str:
+    end_ms = standing.newest.valid_until_ms
+    if end_ms is None or end_ms > standing.now_ms:
+        return ""
+    return (
+        f" That price ended at {iso(end_ms)}: nothing is told of it after that, and unread it is withdrawn."
+    )
+
+
 def _why_armed(standing: Standing, price: str) -> tuple[str, str]:
     rule, moment, state = standing.rule, standing.moment, standing.state
     if threshold(rule, moment) is None:
-        return "no_baseline", f"There was nothing to compare {price} with: {_missing(rule)}."
+        return "no_baseline", (
+            f"There was nothing to compare {price} with: {_missing(rule, standing.newest.currency)}."
+        )
     if not is_met(rule, moment):
         return "not_met", f"{price} does not meet it: {_comparison(standing)}"
     if state is not None:
@@ -139,14 +151,14 @@ def _why_armed(standing: Standing, price: str) -> tuple[str, str]:
     return "not_watched", f"{price} meets it, but the item was not among those of this watch at that time."
 
 
-def _missing(rule: Rule) -> str:
+def _missing(rule: Rule, currency: str) -> str:
     match rule:
         case NewBest():
-            return "no watched store had a price in the 14 days before"
+            return f"no watched store had a price in {currency} in the 14 days before"
         case PercentDrop(baseline="median_30d"):
             return f"there were fewer than {MEDIAN_MIN_PRICES} prices in the 30 days before"
         case _:
-            return "it is the first price of this store"
+            return f"it is the first price of this store in {currency}"
 
 
 def _comparison(standing: Standing) -> str:

@@ -51,8 +51,9 @@ class _Known(NamedTuple):
 async def set_watch(store: Store, user_id: str, watch_id: str, spec: WatchSpec) -> WatchSet:
     """Set a user's watch. The same watch again keeps its state; another under its name starts anew.
 
-    It starts as fired in each series whose newest price meets it. Raises StoreError; Unavailable also when
-    prices of its items come in faster than it can look at them; Unprocessable when a search means too many.
+    It starts as fired in each series whose newest price meets it and has not ended. Raises StoreError;
+    Unavailable also when prices of its items come in faster than it can look at them; Unprocessable when a
+    search means too many.
     """
     for _ in range(ATTEMPTS):
         known = await store.read(partial(_read, user_id=user_id, watch_id=watch_id, spec=spec))
@@ -96,17 +97,25 @@ def is_same(stored: StoredWatch, spec: WatchSpec) -> bool:
 
 
 async def already_met(store: Store, items: Sequence[str], spec: WatchSpec) -> list[Newest]:
-    """Which of the newest prices of the items meet the rule, by name and store. Raises Unavailable."""
+    """Which of the newest prices of the items meet the rule now, by name and store. Raises Unavailable.
+
+    Those that have ended (`valid_until`) meet nothing any more; others are compared with them all the same.
+    """
     pace = Pace()
     met: list[Newest] = []
     for start in range(0, len(items), PORTION):
         keys = encode_json([(item_id,) for item_id in items[start : start + PORTION]]).decode()
-        text = await store.read(lambda tx, keys=keys: watches.newest_of_items(tx, keys))  # type: ignore[misc]
+        text, now_ms = await store.read(partial(_newest, keys=keys))
         pace.rested()
         newest = sorted(records(text, Newest), key=place)
         find = _new_bests if isinstance(spec.rule, NewBest) else _met
-        met += await find(store, newest, spec, pace)
+        found = await find(store, newest, spec, pace)
+        met += [each for each in found if each.valid_until_ms is None or each.valid_until_ms > now_ms]
     return met
+
+
+def _newest(tx: Transaction, *, keys: str) -> tuple[bytes, int]:
+    return watches.newest_of_items(tx, keys), tx.now_ms
 
 
 def place(price: Newest) -> tuple[str, ...]:

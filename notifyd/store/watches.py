@@ -278,6 +278,7 @@ class Newest(NamedTuple):
     price_id: int
     observed_ms: int
     price: int
+    valid_until_ms: int | None
 
 
 _stored = select(
@@ -365,6 +366,7 @@ _newest_of_items = (
             prices.c.price_id,
             prices.c.observed_ms,
             prices.c.price_in_cents,
+            prices.c.valid_until_ms,
         )
     )
     .join_from(_item_keys, price_series, price_series.c.item_id == _item_keys.c.item_id)

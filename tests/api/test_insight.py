@@ -34,10 +34,20 @@ async def put(api: Api, rule: Any = TARGET, **what: Any) -> None:
 
 
 async def test_a_watch_explains_itself_to_its_user_and_to_publishers(api: Api) -> None:
+    await put(api)
+    answer = await api.call("GET", "/v1/watches/w/explain", as_=api.token())
+    assert answer.json == {
+        "watch_id": "w",
+        "stores": [],
+        "next": None,
+        "reason": "no_price",
+        "explanation": "No price of oj has come in so far.",
+    }
+    assert (await api.call("DELETE", "/v1/watches/w", as_=api.token())).status == 204
     await post(api, (9, 250))
     await put(api)
     answer = await api.call("GET", "/v1/watches/w/explain", as_=api.token())
-    assert answer.json["next"] is None
+    assert (answer.json["next"], answer.json["reason"], answer.json["explanation"]) == (None, None, None)
     (told,) = answer.json["stores"]
     assert told == {
         "item_id": "oj",
@@ -52,6 +62,7 @@ async def test_a_watch_explains_itself_to_its_user_and_to_publishers(api: Api) -
         "threshold_in_cents": 300,
         "state": "silent",
         "told_price_in_cents": 250,
+        "valid_until": None,
         "fired_at": iso(NOW_MS - 9 * HOUR),
         "cooldown_until": iso(NOW_MS + 15 * HOUR),
         "rearms_at_in_cents": 306,

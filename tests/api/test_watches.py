@@ -124,6 +124,7 @@ async def test_a_watch_that_is_met_already_says_by_what(api: Api) -> None:
             "currency": "USD",
             "price_in_cents": 250,
             "observed_at": iso(NOW_MS - 1000),
+            "valid_until": None,
         },
         {
             "item_id": "oj",
@@ -133,6 +134,7 @@ async def test_a_watch_that_is_met_already_says_by_what(api: Api) -> None:
             "currency": "USD",
             "price_in_cents": 300,
             "observed_at": iso(NOW_MS),
+            "valid_until": None,
         },
     ]
     again = await put(api)
@@ -140,6 +142,15 @@ async def test_a_watch_that_is_met_already_says_by_what(api: Api) -> None:
     assert again.json == answer.json
     assert (await put(api, stores=[5])).json["already_met"] is False
     assert (await put(api, "eur", TARGET | {"currency": "EUR"})).json["already_met"] is False
+
+
+async def test_a_price_that_has_ended_meets_nothing(api: Api) -> None:
+    end = iso(NOW_MS + 60_000)
+    await post(api, 250, observed_at=iso(NOW_MS - 2000), valid_until=iso(NOW_MS - 1000))
+    await post(api, 260, 4, valid_until=end)
+    answer = await put(api)
+    told = [(met["price_in_cents"], met["valid_until"]) for met in answer.json["met_by"]]
+    assert told == [(260, end)]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ async def why(
             (),
             [(1, 100)],
             "no_baseline",
-            "There was nothing to compare USD 1.00 with: it is the first price of this store.",
+            "There was nothing to compare USD 1.00 with: it is the first price of this store in USD.",
         ),
         (
             MEDIAN,
@@ -122,7 +122,8 @@ async def why(
             (),
             [(1, 100)],
             "no_baseline",
-            "There was nothing to compare USD 1.00 with: no watched store had a price in the 14 days before.",
+            "There was nothing to compare USD 1.00 with: no watched store had a price in USD in the 14 days "
+            "before.",
         ),
         (
             TARGET,
@@ -151,6 +152,60 @@ async def test_reasons(
 ) -> None:
     series = await why(shop, rule, *after, before=before)
     assert (series.why.reason, series.why.explanation) == (reason, words)
+
+
+async def test_a_late_price_from_before_the_watch_explains_nothing_of_it(shop: Shop) -> None:
+    series = await why(shop, TARGET, before=((3, 90), (1, 50)))
+    assert series.why.reason == "met_when_set"
+
+
+async def test_what_fired_and_has_ended_says_so(shop: Shop) -> None:
+    await shop.watch("ann", "w", WatchSpec(item_id="a", rule=TARGET))
+    await shop.post([row(90, -2)._replace(valid_until_ms=-DAY_MS)])  # now is 0
+    await shop.check()
+    assert shop.alerts() == []
+    (series,) = await explained(shop)
+    assert (series.why.reason, series.newest.valid_until_ms) == ("fired", -DAY_MS)
+    assert series.why.explanation == (
+        "It fired at USD 0.90: the target is USD 1.00. That price ended at 1969-12-31T00:00:00.000Z: nothing "
+        "is told of it after that, and unread it is withdrawn."
+    )
+    await shop.post([row(80, -1)._replace(valid_until_ms=1)])
+    await shop.check()
+    (series,) = await explained(shop)
+    assert series.why.explanation == "It fired at USD 0.80: the target is USD 1.00."
+
+
+async def test_a_watch_without_any_price_says_so(shop: Shop) -> None:
+    async def nothing(spec: WatchSpec) -> object:
+        await shop.watch("ann", "w", spec)
+        found = await explain_watch(shop.store, "ann", "w")
+        assert found is not None
+        assert found.series == []
+        return found.nothing
+
+    assert await nothing(WatchSpec(search="creme", rule=TARGET)) == (
+        "no_item",
+        "No item has these words in its name so far.",
+    )
+    assert await nothing(WatchSpec(item_id="a", rule=TARGET)) == (
+        "no_price",
+        "No price of a has come in so far.",
+    )
+    await shop.post([row(90, 1)])
+    euros = TargetPrice(price_in_cents=100, currency="EUR")
+    assert await nothing(WatchSpec(search="creme", rule=euros, stores=[3])) == (
+        "no_watched_price",
+        "There are prices of its items, but none in the stores of this watch in EUR.",
+    )
+    assert await nothing(WatchSpec(item_id="a", rule=DROP, stores=[4])) == (
+        "no_watched_price",
+        "There are prices of its items, but none in the stores of this watch.",
+    )
+    await shop.watch("ann", "w", WatchSpec(item_id="a", rule=DROP))
+    found = await explain_watch(shop.store, "ann", "w")
+    assert found is not None
+    assert (len(found.series), found.nothing) == (1, None)
 
 
 async def test_a_price_that_is_not_checked_yet(shop: Shop) -> None:

@@ -54,6 +54,15 @@ async def test_a_watch_starts_as_fired_where_it_is_met(shop: Shop) -> None:
     assert [(alert.store_id, alert.price) for alert in shop.alerts()] == [(4, 100), (3, 85)]
 
 
+async def test_a_sale_that_is_over_does_not_silence_a_new_watch(shop: Shop) -> None:
+    await shop.post([row(90, -2, 3)._replace(valid_until_ms=-DAY), row(95, -2, 4)])  # now is 0
+    result = await shop.watch("ann", "w", SPEC)
+    assert [(met.store_id, met.price) for met in result.met_by] == [("4", 95)]
+    await shop.post([row(90, 1, 3), row(95, 1, 4)])
+    await shop.check()
+    assert [(alert.store_id, alert.price) for alert in shop.alerts()] == [(3, 90)]
+
+
 async def test_prices_that_are_stored_but_not_yet_checked_do_not_fire_a_new_watch(shop: Shop) -> None:
     await shop.post([row(80, 1), row(120, 2)])
     await shop.watch("ann", "w", SPEC)

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import jwt
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.docs.running import nginx, reload_nginx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 HERE = Path(__file__).parent
 CLIENT = (HERE / "original_client.js").read_text()
 TOOLS = HERE.parents[1] / ".quickstarts"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECRET = "change-me-change-me-change-me-32"
-PATIENCE_MS = 60_000
+PATIENCE_S = 60
 #: The message types that the original client knows.
 SIX = {
     "connection-established",
@@ -50,15 +48,11 @@ def migrate(document: Callable[[str], Any], desk: Any) -> Any:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        yield page
-        browser.close()
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_S * 1000)
+    yield page
+    page.context.close()
 
 
 def block_of(migrate: Any, terminal: str) -> Any:
@@ -178,7 +172,7 @@ class Shop:
 
     def point_ws(self, *, to_notifyd: bool) -> None:
         reload_nginx(self._desk, self.configuration(notifyd=to_notifyd))
-        deadline = time.monotonic() + PATIENCE_MS / 1000
+        deadline = time.monotonic() + PATIENCE_S
         while ("problem" in self._asked().headers.get("content-type", "")) != to_notifyd:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -258,7 +258,7 @@ def test_evidence(tables: Tables) -> None:
 def test_the_newest_of_an_item_and_whether_there_is_news(tables: Tables) -> None:
     post(tables, 1, ("a", "3", 50, 100), ("a", "3", 20, 70), ("b", "3", 99, 1))
     found = records(tables.read(watches.newest_of_items, keys(("a",), ("none",))), Newest)
-    assert found == [Newest(1, "a", "Item a", "3", "Store 3", "USD", 1, 50, 100)]
+    assert found == [Newest(1, "a", "Item a", "3", "Store 3", "USD", 1, 50, 100, None)]
 
     def has_news(item_id: str, price_id: int) -> bool:
         return tables.read(watches.has_prices_after, WatchSpec(item_id=item_id, rule=TARGET), price_id)
