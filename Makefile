@@ -56,7 +56,7 @@ $(BENCH_STAMP): bench/requirements.lock $(STAMP)
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --universal --python-version 3.11 --group bench -o bench/requirements.lock --no-header --quiet
-	uv pip compile --universal --python-version 3.11 --group dev pyproject.toml -o requirements.lock --no-header --quiet
+	uv pip compile --universal --python-version 3.11 --extra postgres --group dev pyproject.toml -o requirements.lock --no-header --quiet
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

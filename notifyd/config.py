@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -58,7 +59,7 @@ class Config(BaseSettings):
     operator_listen: str | None = Field(
         None, description="HOST:PORT where metrics, health and admin calls are served, and nowhere else"
     )
-    database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE")
+    database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE or postgresql://…")
     public_url: str | None = Field(None, description="the address users see, for links")
 
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of at least 32 bytes")
@@ -112,8 +113,8 @@ class Config(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if not value.startswith("sqlite:///"):
-            raise ValueError("only sqlite:///FILE is supported so far")
+        if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
         return value
 
     @model_validator(mode="after")
@@ -153,6 +154,12 @@ def parse_address(text: str) -> tuple[str, int] | str:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT or unix:PATH")
     return host.strip("[]"), int(port)
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown."""
+    shown = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1:********@", url)
+    return re.sub(r"(?<=[?&]password=)[^&]*", "********", shown)
 
 
 def load_config(config_file: Path | None = None, **flags: Any) -> Config:

@@ -28,12 +28,13 @@ from notifyd.checker.loop import Checker
 from notifyd.checker.thinning import Thinner
 from notifyd.clock import wall_ms
 from notifyd.errors import CloseCode
-from notifyd.inbox import Publication, erase_user, open_inbox
+from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
 from notifyd.keys import keys_from_config
 from notifyd.logs import configure_logging
 from notifyd.signals import open_stop
 from notifyd.store.sql import open_store
+from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
 from notifyd.transport.door import Door, open_listeners, url_of
 from notifyd.transport.heartbeat import Wheel
@@ -187,6 +188,10 @@ async def open_service(
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         jobs.start("thinning", Thinner(store, config.price_detail_days).run)
+        if store.listener is not None:
+            mover = Mover(store, inbox)
+            jobs.start("outgoing", mover.run)
+            jobs.start("listen", partial(listen, store.listener, mover.wake))
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
         async with _open_front(service, parts, wheel, clock, blueprints):

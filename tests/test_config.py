@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from notifyd.config import Config, load_config, parse_address
+from notifyd.config import Config, load_config, parse_address, without_password
 from notifyd.errors import ConfigError
 
 
@@ -122,3 +122,21 @@ def test_every_setting_has_a_description() -> None:
     assert [
         n for n, f in Config.model_fields.items() if not f.description and n not in named_by_their_values
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///notifyd.db", "sqlite:///notifyd.db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://u@host/db?sslmode=require", "postgresql://u@host/db?sslmode=require"),
+        ("postgresql://u:p%40ss:w@host/db", "postgresql://u:********@host/db"),
+        ("postgresql://u:p@ss@host/db", "postgresql://u:********@host/db"),
+        (
+            "postgresql:///db?host=/run&password=x%26y&user=u",
+            "postgresql:///db?host=/run&password=********&user=u",
+        ),
+    ],
+)
+def test_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from notifyd.cli.options import ConfigFile, check_user, seconds, settings_flags
-from notifyd.config import Config, load_config
+from notifyd.config import Config, load_config, without_password
 from notifyd.errors import ConfigError
 
 
@@ -38,7 +38,8 @@ def check_config(*, config: ConfigFile = None, **settings: Any) -> None:
     loaded = load_config(config, **settings)
     for name in Config.model_fields:
         default = "" if name in loaded.model_fields_set else "  (default)"
-        print(f"{name} = {_shown(getattr(loaded, name))}{default}")
+        value = getattr(loaded, name)
+        print(f"{name} = {_shown(without_password(value) if name == 'database_url' else value)}{default}")
     for note in notes(loaded):
         print("note:", note)
 
@@ -83,7 +84,7 @@ def migrate(*, config: ConfigFile = None, **settings: Any) -> None:
     url = loaded.database_url
     with open_database(url, busy_s=4.5) as database:
         prepare(database, wall_ms())
-    print(f"{url} is up to date (revision {REVISION})")
+    print(f"{without_password(url)} is up to date (revision {REVISION})")
 
 
 def token(

@@ -9,6 +9,7 @@ reading.py   resuming and listing
 answering.py how long acknowledgements take
 upkeep.py    acknowledgements and appearances once a second; retention
 erasing.py   all that is stored of one user, deleted
+outgoing.py  what applications published in transactions of their own, moved into the log
 inbox.py     `Inbox`, the whole of it; `open_inbox`, which owns the writer's task
 
 Imports the store and messages; knows neither the broker nor any transport.
@@ -16,6 +17,7 @@ Imports the store and messages; knows neither the broker nor any transport.
 
 from notifyd.inbox.erasing import erase_user
 from notifyd.inbox.inbox import Inbox, open_inbox
+from notifyd.inbox.outgoing import Mover
 from notifyd.inbox.records import (
     InboxDistributions,
     InboxStatistics,
@@ -32,6 +34,7 @@ __all__ = [
     "InboxStatistics",
     "Listed",
     "Listing",
+    "Mover",
     "Publication",
     "Receipt",
     "Resumption",

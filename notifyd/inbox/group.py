@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from notifyd.errors import IdempotencyConflict
+from notifyd.errors import CommitFailed, IdempotencyConflict
 from notifyd.inbox.records import Receipt
 from notifyd.store import log
 from notifyd.store.log import Answer, Key
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     #: Any other write that joins the group: gives the entries to append, and what its caller gets.
     Work = Callable[[Transaction], tuple[Sequence[NewEntry], Any]]
+    Claim = Callable[[Transaction], bool]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Prepared:
     entries: Sequence[NewEntry]
     key: Key | None
     body_hash: bytes
+    #: Runs first, in the transaction that stores the publication; False: it was stored before, leave it.
+    claim: Claim | None = None
 
 
 class Committed(NamedTuple):
@@ -59,6 +62,10 @@ def run_group(tx: Transaction, requests: Sequence[Prepared | Work], head: int) -
     placed = [group.run(request) for request in requests]
     rows = len(group.entries)
     before = log.allocate(tx, rows) - rows if rows else log.head(tx)
+    if before < head:
+        raise CommitFailed(
+            f"the log ends at {before}, where {head} was committed: the database has gone back"
+        )
     missed = log.everything_after(tx, head, before) if before > head else []
     appended = log.append(tx, group.entries, before)
     group.remember(before)
@@ -84,6 +91,8 @@ class _Group:
     def run(self, request: Prepared | Work) -> Any:
         """What the request's caller gets, or where its rows will stand."""
         if isinstance(request, Prepared):
+            if request.claim is not None:
+                return self._place_claimed(request, request.claim)
             return self._place(request) if request.key is None else self._place_once(request, request.key)
         entries, outcome = request(self._tx)
         self.entries += entries
@@ -100,6 +109,14 @@ class _Group:
         self.entries += request.entries
         self.publications += 1
         return _Placed(len(self.entries), request)
+
+    def _place_claimed(self, request: Prepared, claim: Claim) -> _Placed | Receipt | None:
+        if not claim(self._tx):
+            return None
+        placed = self._place(request) if request.key is None else self._place_once(request, request.key)
+        if isinstance(placed, IdempotencyConflict):
+            raise placed  # which takes the claim back
+        return placed
 
     def _place_once(self, request: Prepared, key: Key) -> _Placed | Receipt | IdempotencyConflict:
         answer, twin = self._known.get(key), self._fresh.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Never, TypeVar
 
@@ -21,7 +22,7 @@ from notifyd.store import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from notifyd.inbox.group import Prepared
+    from notifyd.inbox.group import Claim, Prepared
     from notifyd.inbox.records import Publication
     from notifyd.inbox.writer import OnCommit, Request
     from notifyd.messages import MarkState, State
@@ -91,6 +92,18 @@ class Inbox:
         return [
             request if isinstance(request, HttpError) else await _settled(request) for request in requests
         ]
+
+    async def append_claimed(
+        self, claimed: Iterable[tuple[Publication, Claim]]
+    ) -> list[Receipt | HttpError | None]:
+        """As `append_many`, each if its claim holds in the transaction that stores it; else None."""
+        slices = Slices()
+        prepared = [(await self._prepared(each, slices), claim) for each, claim in claimed]
+        requests = [
+            self._enqueued(each if isinstance(each, HttpError) else replace(each, claim=claim))
+            for each, claim in prepared
+        ]
+        return [each if isinstance(each, HttpError) else await _settled(each) for each in requests]
 
     async def work(self, fn: Callable[[Transaction], tuple[Sequence[NewEntry], T]]) -> T:
         """Run `fn` in a writing transaction and append the entries that it gives; all of it or nothing.

@@ -98,14 +98,15 @@ class Store(Protocol):
     failed: trio.Event  #: Set when a COMMIT has failed, whoever asked for it: nothing is written any more.
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in one read snapshot. Raises Unavailable."""
+        """Run `work` in one read snapshot. Raises Unavailable; Unprocessable for a text with NUL."""
         ...
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction and commit it durably.
 
         Raises whatever `work` raises that is not the database's (rolled back), `Unavailable` (rolled back:
-        locked, statement failed), `StatementFailed` (rolled back: this work, not the database, is at
-        fault), `DiskFull` (rolled back), `OutcomeUnknown` (deadline passed), `CommitFailed`.
+        locked, connection lost), `StatementFailed` (rolled back: this work, not the database, is at fault),
+        `Unprocessable` (rolled back: a text cannot be kept), `DiskFull` (rolled back), `OutcomeUnknown`
+        (deadline passed, or connection lost at COMMIT), `CommitFailed`.
         """
         ...

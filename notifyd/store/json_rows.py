@@ -11,7 +11,7 @@ from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from sqlalchemy import BigInteger, Text, bindparam, literal_column, select
+from sqlalchemy import BigInteger, Boolean, Text, bindparam, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 TEXT = Text()
 INT = BigInteger()
+BOOL = Boolean()
 
 
 class _Elements(FunctionElement[Any]):
@@ -131,12 +132,20 @@ class _Together(FunctionElement[str]):
     type = TEXT
 
 
-def together(*columns: Any) -> _Together:
+class _TogetherWhere(_Together):
+    """The same of some rows; the first clause is the condition."""
+
+    inherit_cache = True
+    name = "json_together_where"
+
+
+def together(*columns: Any, where: Any = None) -> _Together:
     """What to select so that all rows come as one JSON text: one step of the database, however many rows.
 
-    The rows are in no order. Fetch it with `json_of`, decode it with `records`.
+    The rows are in no order; with `where`, those that meet it. Fetch it with `json_of`, decode it with
+    `records`.
     """
-    return _Together(*columns)
+    return _Together(*columns) if where is None else _TogetherWhere(where, *columns)
 
 
 def json_of(tx: Transaction, statement: Select[Any], parameters: dict[str, Any]) -> bytes:
@@ -154,12 +163,21 @@ def records(text: bytes | str, record: type[T]) -> list[T]:
 
 @compiles(_Together, "sqlite")
 def _together_sqlite(element: _Together, compiler: SQLCompiler, **options: Any) -> str:
-    return f"json_group_array(json_array({compiler.process(element.clauses, **options)}))"
+    condition, columns = _parts(element, compiler, options)
+    return f"json_group_array(json_array({columns})){condition}"
 
 
 @compiles(_Together, "postgresql")
 def _together_postgresql(element: _Together, compiler: SQLCompiler, **options: Any) -> str:
-    return f"CAST(json_agg(json_build_array({compiler.process(element.clauses, **options)})) AS TEXT)"
+    condition, columns = _parts(element, compiler, options)
+    return f"CAST(json_agg(json_build_array({columns})){condition} AS TEXT)"
+
+
+def _parts(element: _Together, compiler: SQLCompiler, options: dict[str, Any]) -> tuple[str, str]:
+    texts = [compiler.process(each, **options) for each in element.clauses]
+    if isinstance(element, _TogetherWhere):
+        return f" FILTER (WHERE {texts[0]})", ", ".join(texts[1:])
+    return "", ", ".join(texts)
 
 
 class _Document(FunctionElement[str]):

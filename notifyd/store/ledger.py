@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from notifyd.messages import encode_json
-from notifyd.store.json_rows import INT, TEXT, json_of, records, rows_of, together
+from notifyd.store.json_rows import BOOL, INT, TEXT, json_of, records, rows_of, together
 from notifyd.store.retention import BATCH
 from notifyd.store.schema import connection_marks, connections, dispatches
 
@@ -63,7 +63,7 @@ _opened_rows = rows_of(
     "rows", connection_id=TEXT, user_id=TEXT, transport=TEXT, connected_ms=INT, start_seq=INT
 )
 _closed_rows = rows_of("rows", connection_id=TEXT, closed_ms=INT, close_code=INT, end_seq=INT)
-_mark_rows = rows_of("rows", connection_id=TEXT, at_ms=INT, seq=INT, behind=INT)
+_mark_rows = rows_of("rows", connection_id=TEXT, at_ms=INT, seq=INT, behind=BOOL)
 _open = insert(connections).from_select(list(_opened_rows.c.keys()), select(_opened_rows))
 _close = (
     update(connections)
@@ -73,9 +73,7 @@ _close = (
 #: A connection may have been erased meanwhile.
 _mark = insert(connection_marks).from_select(
     list(_mark_rows.c.keys()),
-    select(
-        _mark_rows.c.connection_id, _mark_rows.c.at_ms, _mark_rows.c.seq, _mark_rows.c.behind == 1
-    ).join_from(_mark_rows, connections, c.connection_id == _mark_rows.c.connection_id),
+    select(*_mark_rows.c).join_from(_mark_rows, connections, c.connection_id == _mark_rows.c.connection_id),
 )
 
 

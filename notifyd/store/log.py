@@ -138,7 +138,7 @@ def _one_users_page() -> Select[*tuple[Any, ...]]:
         first, size.label("size"), func.sum(size).over(order_by=first.c.seq).label("sum")
     ).subquery("sized")
     fits = or_(sized.c.sum <= bindparam("bytes"), sized.c.sum == sized.c.size)
-    return select(together(*entry_columns(sized)).filter(fits), func.count())
+    return select(together(*entry_columns(sized), where=fits), func.count())
 
 
 _PAGE = _one_users_page()

@@ -7,7 +7,7 @@ numbers are given in commit order and nothing else stores in between.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 
@@ -139,8 +139,11 @@ _rename_items = (
     .where(_same_item, _newer_item)
     .values(name=_item_rows.c.name, folded_name=_item_rows.c.folded_name, named_ms=_item_rows.c.named_ms)
 )
-_add_series = insert(price_series).from_select(
-    list(_store_rows.c.keys()), select(_store_rows).where(~exists().where(_same_series))
+_add_series = insert(price_series).from_select(  # those of an item side by side
+    list(_store_rows.c.keys()),
+    select(_store_rows)
+    .where(~exists().where(_same_series))
+    .order_by(_store_rows.c.item_id, _store_rows.c.store_id, _store_rows.c.currency),
 )
 _rename_stores = (
     update(price_series)
@@ -179,14 +182,21 @@ def _is_known(series_id: Any, row: Any) -> Any:
     )
 
 
+_COUNTED: Final = {"preserve_rowcount": True}  # without it only updates and deletions say how many
 _told = ["observed_ms", "price_in_cents", "valid_until_ms", "url", "image_url"]
-_add_prices = insert(prices).from_select(
-    ["price_id", "series_id", *_told],
-    select(
-        _row.offset + bindparam("base", type_=INT), price_series.c.series_id, *(_row[name] for name in _told)
+_add_prices = (
+    insert(prices)
+    .from_select(
+        ["price_id", "series_id", *_told],
+        select(
+            _row.offset + bindparam("base", type_=INT),
+            price_series.c.series_id,
+            *(_row[name] for name in _told),
+        )
+        .select_from(_price_rows.join(price_series, _series_of_row))
+        .where(~_is_known(price_series.c.series_id, _row)),
     )
-    .select_from(_price_rows.join(price_series, _series_of_row))
-    .where(~_is_known(price_series.c.series_id, _row)),
+    .execution_options(**_COUNTED)
 )
 _stage_prices = insert(staged).from_select(
     ["batch_key", "offset", "staged_ms", "series_id", *_told],
@@ -198,13 +208,17 @@ _stage_prices = insert(staged).from_select(
         *(_row[name] for name in _told),
     ).select_from(_price_rows.join(price_series, _series_of_row)),
 )
-_add_staged = insert(prices).from_select(
-    ["price_id", "series_id", *_told],
-    select(
-        staged.c.offset + bindparam("base", type_=INT),
-        staged.c.series_id,
-        *(staged.c[name] for name in _told),
-    ).where(staged.c.batch_key == bindparam("key", type_=INT), ~_is_known(staged.c.series_id, staged.c)),
+_add_staged = (
+    insert(prices)
+    .from_select(
+        ["price_id", "series_id", *_told],
+        select(
+            staged.c.offset + bindparam("base", type_=INT),
+            staged.c.series_id,
+            *(staged.c[name] for name in _told),
+        ).where(staged.c.batch_key == bindparam("key", type_=INT), ~_is_known(staged.c.series_id, staged.c)),
+    )
+    .execution_options(**_COUNTED)
 )
 _take_none = update(price_log).values(last_run_id=price_log.c.last_run_id).returning(price_log.c.last_run_id)
 _take_numbers = (

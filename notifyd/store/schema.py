@@ -17,17 +17,18 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Table,
-    Text,
     UniqueConstraint,
 )
+from sqlalchemy import Text as AnyText
 
 REVISION = "0001"
 
 #: SQLite makes a column its row id, and so its fastest index, only when its type reads INTEGER.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
-#: Words are compared by code points, as SQLite does, whatever order of letters the database is set to.
-Word = Text().with_variant(Text(collation="C"), "postgresql")
+#: Texts are compared by code points, as SQLite does, whatever order of letters the database is set to: both
+#: list alike, and an update of the system's locales cannot put an index out of order.
+Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 
 metadata = MetaData(
     naming_convention={
@@ -193,7 +194,7 @@ item_words = Table(
     "item_words",
     metadata,
     Column("item_id", Text, primary_key=True),
-    Column("word", Word, primary_key=True),
+    Column("word", Text, primary_key=True),
     Index("ix_item_words_word_item_id", "word", "item_id"),
 )
 
@@ -288,7 +289,7 @@ watch_words = Table(
     "watch_words",
     metadata,
     Column("watch_key", RowId, ForeignKey("watches.watch_key", ondelete="CASCADE"), primary_key=True),
-    Column("word", Word, primary_key=True),
+    Column("word", Text, primary_key=True),
     Index("ix_watch_words_word_watch_key", "word", "watch_key"),
 )
 

@@ -1,7 +1,7 @@
 """The store over a SQL database: SQLAlchemy Core in worker threads that only wait for the database.
 
 `Database` does the work of one call in the calling thread; `SqlStore` gives it threads and deadlines.
-What is one database's own stands in `store/sqlite.py`.
+What is one database's own stands in `store/sqlite.py` and `store/postgres.py`, behind `store/dialect.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import secrets
 import threading
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -22,52 +20,42 @@ from notifyd.errors import (
     CommitFailed,
     ConfigError,
     DiskFull,
+    HttpError,
     OutcomeUnknown,
     StatementFailed,
     StoreError,
     Unavailable,
+    Unprocessable,
 )
-from notifyd.store import sqlite
+from notifyd.store.dialect import Fault, first_line
 from notifyd.store.schema import REVISION, meta, metadata
-from notifyd.store.sqlite import Fault
+from notifyd.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from sqlalchemy import Connection, CursorResult, Dialect, Engine, Table
+    from sqlalchemy import Connection, CursorResult, Engine, Table
     from sqlalchemy.sql import Executable
 
     from notifyd.store.base import Transaction
+    from notifyd.store.dialect import Dialect
 
 T = TypeVar("T")
 
 READERS = 8
-#: Of the deadline, the part that SQLite may spend waiting for another program's lock: the rest is for
+#: Of the deadline, the part that the database may spend waiting for another program's lock: the rest is for
 #: rolling back and saying so, so that the answer is "nothing was written" and not "unknown".
 BUSY_PART = 0.9
-#: Rows of one INSERT. Each step of a statement gives the GIL away and must get it back, which beside a busy
-#: loop takes up to sys.getswitchinterval(): 1,000 rows took 3.2 s one by one, 32-60 ms in such chunks.
-MOST_ROWS = 256
-
-
-@cache
-def insert_sql(dialect: Dialect, table: Table, columns: tuple[str, ...], rows: int, conflict: str) -> str:
-    """The text of one INSERT of many rows; `conflict` is its ON CONFLICT clause, alike on both databases."""
-    quote = dialect.identifier_preparer.quote
-    mark = "?" if dialect.paramstyle == "qmark" else "%s"
-    group = f"({', '.join([mark] * len(columns))})"
-    names = ", ".join(quote(name) for name in columns)
-    values = ", ".join([group] * rows)
-    return f"INSERT INTO {quote(table.name)} ({names}) VALUES {values} {conflict}".rstrip()
 
 
 class SqlTransaction:
     """What `store.base.Transaction` promises, over one connection."""
 
-    __slots__ = ("connection", "now_ms")
+    __slots__ = ("connection", "dialect", "now_ms")
 
-    def __init__(self, connection: Connection, now_ms: int) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, now_ms: int) -> None:
         self.connection = connection
+        self.dialect = dialect
         self.now_ms = now_ms
 
     def execute(
@@ -78,14 +66,8 @@ class SqlTransaction:
     def insert_rows(
         self, table: Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]], conflict: str = ""
     ) -> None:
-        start, size = 0, MOST_ROWS
-        while start < len(rows):
-            while size > len(rows) - start:  # powers of two, so that few different statements are prepared
-                size //= 2
-            sql = insert_sql(self.connection.dialect, table, columns, size, conflict)
-            values = tuple(chain.from_iterable(rows[start : start + size]))
-            self.connection.exec_driver_sql(sql, values)
-            start += size
+        if rows:
+            self.dialect.insert_rows(self.connection, table, columns, rows, conflict)
 
 
 @dataclass
@@ -94,14 +76,16 @@ class Call:
 
     now_ms: int
     connection: Connection | None = None
+    interrupted: bool = False
 
 
 class Database:
     """The connections, and each call's transaction with its errors translated. Blocking."""
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
-        self.writer_engine = writer
-        self._reader_engine = reader
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.writer_engine = dialect.open_engine(writer=True)
+        self._reader_engine = dialect.open_engine(writer=False)
         self._writers: list[Connection] = []  # the one, while nobody uses it
         self._readers: list[Connection] = []  # those that nobody uses
         self._closed = False
@@ -116,7 +100,7 @@ class Database:
         with self._borrowed(self._writers, self.writer_engine, call) as connection:
             with self._translated(connection):
                 connection.begin()
-                result = work(SqlTransaction(connection, call.now_ms))
+                result = work(SqlTransaction(connection, self.dialect, call.now_ms))
             self._commit(connection)
         return result
 
@@ -127,19 +111,21 @@ class Database:
             self._translated(connection),
         ):
             connection.begin()
-            result = work(SqlTransaction(connection, call.now_ms))
+            result = work(SqlTransaction(connection, self.dialect, call.now_ms))
             connection.rollback()
         return result
 
     def connect_readers(self) -> None:
         """Open what the readers will need: beside a busy loop it would take them long."""
-        self._readers += [_connect(self._reader_engine) for _ in range(READERS - len(self._readers))]
+        self._readers += [self._connect(self._reader_engine) for _ in range(READERS - len(self._readers))]
 
     def interrupt(self, call: Call) -> None:
         """Make the call fail soon, from another thread. What already syncs its COMMIT goes on."""
-        connection = call.connection
+        with self._lock:
+            call.interrupted = True
+            connection = call.connection
         if connection is not None:
-            sqlite.interrupt(connection)
+            self.dialect.interrupt(connection)
 
     def close(self) -> None:
         """Close every connection; one that a thread still uses is closed by that thread."""
@@ -153,19 +139,33 @@ class Database:
 
     @contextmanager
     def _borrowed(self, idle: list[Connection], engine: Engine, call: Call) -> Iterator[Connection]:
-        with self._lock:
-            connection = idle.pop() if idle else None
-        connection = call.connection = _connect(engine) if connection is None else connection
+        connection = call.connection = self._usable(idle) or self._connect(engine)
         try:
             yield connection
         finally:
-            call.connection = None
             with self._lock:
-                keep = not self._closed and not connection.closed
+                call.connection = None
+                gone = connection.closed or connection.invalidated
+                # An interrupt may come late: it must not hit whoever uses the connection next.
+                keep = not (self._closed or gone or call.interrupted)
                 if keep:
                     idle.append(connection)
             if not keep:
                 connection.close()
+
+    def _usable(self, idle: list[Connection]) -> Connection | None:
+        while True:
+            with self._lock:
+                connection = idle.pop() if idle else None
+            if connection is None or self.dialect.is_usable(connection):
+                return connection
+            _discard(connection)
+
+    def _connect(self, engine: Engine) -> Connection:
+        try:
+            return engine.connect()
+        except DBAPIError as error:
+            raise self._error_of(error) from error
 
     @contextmanager
     def _translated(self, connection: Connection) -> Iterator[None]:
@@ -173,7 +173,7 @@ class Database:
             yield
         except DBAPIError as error:
             _roll_back(connection)
-            raise _error_of(error) from error
+            raise self._error_of(error) from error
         except BaseException:
             _roll_back(connection)
             raise
@@ -183,24 +183,26 @@ class Database:
             connection.commit()
         except DBAPIError as error:
             _discard(connection)  # it has forgotten its transaction, which the database may still have open
-            if sqlite.fault_of(error) is Fault.FULL:
-                raise DiskFull from error
-            if sqlite.is_interrupt(error):  # by our own deadline, before anything was written
-                raise Unavailable from error
-            self._failed = CommitFailed(str(error.orig))
-            self.on_failed()
-            raise CommitFailed(str(error.orig)) from error
+            meaning = self.dialect.commit_error(error)
+            if isinstance(meaning, CommitFailed):
+                self._failed = meaning
+                self.on_failed()
+            raise meaning from error
+
+    def _error_of(self, error: DBAPIError) -> HttpError:
+        match self.dialect.fault_of(error):
+            case Fault.FULL:
+                return DiskFull()
+            case Fault.TEXT:
+                return Unprocessable("The character U+0000 is not accepted")
+            case Fault.STATEMENT:
+                return StatementFailed(f"the database refused it: {first_line(error.orig)}")
+            case Fault.BUSY | Fault.LOST | Fault.BROKEN:
+                return Unavailable(f"the database cannot take it now: {first_line(error.orig)}")
 
 
 def _ignore() -> None:
     """Nobody listens yet."""
-
-
-def _connect(engine: Engine) -> Connection:
-    try:
-        return engine.connect()
-    except DBAPIError as error:
-        raise _error_of(error) from error
 
 
 def _roll_back(connection: Connection) -> None:
@@ -214,16 +216,6 @@ def _discard(connection: Connection) -> None:
     """Close for good; that rolls back."""
     connection.invalidate()
     connection.close()
-
-
-def _error_of(error: DBAPIError) -> StoreError:
-    match sqlite.fault_of(error):
-        case Fault.FULL:
-            return DiskFull()
-        case Fault.STATEMENT:
-            return StatementFailed(f"the database refused it: {error.orig}")
-        case Fault.BUSY | Fault.BROKEN:
-            return Unavailable(f"the database cannot take it now: {error.orig}")
 
 
 class _Deadline:
@@ -253,6 +245,7 @@ class SqlStore:
     ) -> None:
         self.epoch = epoch
         self.failed = trio.Event()
+        self.listener = database.dialect.listener()  #: As `store.dialect.Dialect.listener`.
         self.reads = 0  # since the start
         self._database = database
         self._clock = clock
@@ -320,17 +313,21 @@ async def open_store(
 @contextmanager
 def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
     """The locked database and its connections, before `prepare`. Raises ConfigError."""
-    path = sqlite.database_file(url)
-    sqlite.check_version()
-    with sqlite.lock_file(path):
-        database = Database(
-            sqlite.open_engine(path, busy_s=busy_s, writer=True),
-            sqlite.open_engine(path, busy_s=busy_s, writer=False),
-        )
+    dialect = _dialect_of(url, busy_s)
+    with dialect.held():
+        database = Database(dialect)
         try:
             yield database
         finally:
             database.close()
+
+
+def _dialect_of(url: str, busy_s: float) -> Dialect:
+    if url.partition("://")[0] in ("postgresql", "postgres"):
+        from notifyd.store.postgres import Postgres  # its driver is an extra
+
+        return Postgres(url, busy_s=busy_s)
+    return Sqlite(url, busy_s=busy_s)
 
 
 def prepare(database: Database, now_ms: int) -> str:
@@ -348,6 +345,7 @@ def _bring_up(tx: Transaction) -> str:
     if _revision(tx.connection) != REVISION:
         from notifyd.store.migrations import migrate  # alembic takes a third of a second to import
 
+        tx.dialect.without_limits(tx.connection)
         migrate(tx.connection)
     _check_columns(tx.connection)
     epoch: str | None = tx.execute(select(meta.c.epoch)).scalar()

@@ -6,7 +6,8 @@ import fcntl
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
-from enum import Enum, auto
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,17 @@ from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.pool import NullPool
 
-from notifyd.errors import ConfigError
+from notifyd.errors import CommitFailed, ConfigError, DiskFull, Unavailable
+from notifyd.store.dialect import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Table
     from sqlalchemy.exc import DBAPIError
+
+    from notifyd.errors import StoreError
 
 log = structlog.get_logger("notifyd.store")
 
@@ -34,15 +39,9 @@ CHECKPOINT_RACE_FIXED = (3, 51, 3)
 #: Wanted of every connection, and read back: (pragma, value to set, value to read).
 _PRAGMAS = (("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2), ("foreign_keys", "ON", 1))
 
-
-class Fault(Enum):
-    """What an error of the database means to whoever asked."""
-
-    FULL = auto()
-    BUSY = auto()  # somebody else's lock, or our own deadline: the same work may go through later
-    BROKEN = auto()  # reading or writing the file failed
-    STATEMENT = auto()  # this work is at fault
-
+#: Rows of one INSERT. Each step of a statement gives the GIL away and must get it back, which beside a busy
+#: loop takes up to sys.getswitchinterval(): 1,000 rows took 3.2 s one by one, 32-60 ms in such chunks.
+MOST_ROWS = 256
 
 #: Primary result codes, https://www.sqlite.org/rescode.html.
 _FAULTS = {
@@ -60,6 +59,70 @@ _FAULTS = {
 }
 
 
+class Sqlite:
+    """`store.dialect.Dialect` for a file. A connection waits `busy_s` for another program's lock."""
+
+    def __init__(self, url: str, *, busy_s: float) -> None:
+        self._path = database_file(url)
+        self._busy_s = busy_s
+        check_version()
+
+    def held(self) -> AbstractContextManager[None]:
+        return lock_file(self._path)
+
+    def open_engine(self, *, writer: bool) -> Engine:
+        return open_engine(self._path, busy_s=self._busy_s, writer=writer)
+
+    def fault_of(self, error: DBAPIError) -> Fault:
+        return fault_of(error)
+
+    def commit_error(self, error: DBAPIError) -> StoreError:
+        if fault_of(error) is Fault.FULL:
+            return DiskFull()
+        if is_interrupt(error):  # by our own deadline, before anything was written
+            return Unavailable()
+        return CommitFailed(str(error.orig))
+
+    def is_usable(self, connection: Connection) -> bool:
+        return True
+
+    def interrupt(self, connection: Connection) -> None:
+        """What already syncs its COMMIT goes on."""
+        with suppress(sqlite3.ProgrammingError, InvalidRequestError):  # closed in this very moment
+            raw: Any = connection.connection.dbapi_connection
+            raw.interrupt()
+
+    def listener(self) -> None:
+        """Nobody else writes here."""
+
+    def without_limits(self, connection: Connection) -> None:
+        """There are none."""
+
+    def insert_rows(
+        self,
+        connection: Connection,
+        table: Table,
+        columns: tuple[str, ...],
+        rows: Sequence[Sequence[Any]],
+        conflict: str,
+    ) -> None:
+        start, size = 0, MOST_ROWS
+        while start < len(rows):
+            while size > len(rows) - start:  # powers of two, so that few different statements are prepared
+                size //= 2
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            connection.exec_driver_sql(insert_sql(table, columns, size, conflict), values)
+            start += size
+
+
+@cache
+def insert_sql(table: Table, columns: tuple[str, ...], rows: int, conflict: str) -> str:
+    """The text of one INSERT of many rows; `conflict` is its ON CONFLICT clause."""
+    group = f"({', '.join('?' * len(columns))})"
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([group] * rows)} {conflict}'.rstrip()
+
+
 def fault_of(error: DBAPIError) -> Fault:
     """What kind of error this is; one that SQLite gave no code for is the statement's."""
     code = getattr(error.orig, "sqlite_errorcode", None)
@@ -69,13 +132,6 @@ def fault_of(error: DBAPIError) -> Fault:
 def is_interrupt(error: DBAPIError) -> bool:
     """Whether the work was stopped by `interrupt`."""
     return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
-
-
-def interrupt(connection: Connection) -> None:
-    """Make whatever runs on `connection` in another thread fail soon; a COMMIT that syncs goes on."""
-    with suppress(sqlite3.ProgrammingError, InvalidRequestError):  # closed in this very moment
-        raw: Any = connection.connection.dbapi_connection
-        raw.interrupt()
 
 
 def database_file(url: str) -> Path:

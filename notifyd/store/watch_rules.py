@@ -132,8 +132,10 @@ def check_watch(spec: WatchSpec) -> None:
         raise msgspec.ValidationError("Expected exactly one of `item_id` and `search`")
     if spec.search is not None and not 1 <= len(spec.words) <= MAX_WORDS:
         raise msgspec.ValidationError(f"Expected 1 to {MAX_WORDS} words - at `$.search`")
-    if "\0" in (spec.search or ""):
-        raise msgspec.ValidationError("The character U+0000 is not accepted - at `$.search`")
+    stores = "".join(each for each in spec.stores or () if isinstance(each, str))
+    for name, text in (("search", spec.search), ("item_id", spec.item_id), ("stores", stores)):
+        if "\0" in (text or ""):
+            raise msgspec.ValidationError(f"The character U+0000 is not accepted - at `$.{name}`")
     _check_decimals(spec.rule)
 
 

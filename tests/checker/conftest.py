@@ -4,6 +4,7 @@ checker over a real database whose statements can be made to fail one by one."""
 from __future__ import annotations
 
 import statistics
+from contextlib import asynccontextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -22,6 +23,7 @@ from notifyd.store.watch_rules import NewBest, TargetPrice, WatchSpec, encode_st
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
     from sqlalchemy import CursorResult, Table
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from notifyd.inbox import Inbox
     from notifyd.store.base import NewEntry, Store, Transaction
 
+    NewDatabase = Callable[[Path], AbstractContextManager[str]]
+    OpenShop = Callable[[], AbstractAsyncContextManager["Shop"]]
     Reference = Callable[[Sequence["Row"], Iterable["Watched"]], set["Alert"]]
 
 T = TypeVar("T")
@@ -382,6 +386,19 @@ def _batch(rows: Sequence[Row], number: int) -> Batch:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with open_store(f"sqlite:///{tmp_path}/shop.db", clock=lambda: 0) as store:
-        yield Shop(store)
+def open_shop(new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory) -> OpenShop:
+    """Opens shops, each with a database of its own: for tests that run many times with the same fixtures."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Shop]:
+        with new_database(tmp_path_factory.mktemp("shop")) as url:
+            async with open_store(url, clock=lambda: 0) as store:
+                yield Shop(store)
+
+    return opened
+
+
+@pytest.fixture
+async def shop(open_shop: OpenShop) -> AsyncIterator[Shop]:
+    async with open_shop() as shop:
+        yield shop

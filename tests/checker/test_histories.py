@@ -344,6 +344,7 @@ def test_the_reference_agrees(history: History, reference: Reference) -> None:
     assert reference([each.row() for each in history.prices], watches_of(history)) == expected(history)
 
 
+@pytest.mark.few_on_postgres(3)
 async def test_any_batches_give_the_same_alerts(shop: Shop, history: History) -> None:
     """One price after another, all at once, and SPLITS random ways between."""
     rows = [each.row() for each in history.prices]

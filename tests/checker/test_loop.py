@@ -14,7 +14,7 @@ from tests.checker.conftest import Alert, Killed, Row, Shop, Watched
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.checker.conftest import Reference
+    from tests.checker.conftest import OpenShop, Reference
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -113,7 +113,7 @@ SLOW = settings(
     checks=st.lists(st.booleans(), min_size=9, max_size=9),
 )
 async def test_any_history_in_any_batches_gives_the_alerts_of_the_reference(
-    shop: Shop,
+    open_shop: OpenShop,
     reference: Reference,
     rows: list[Row],
     specs: list[WatchSpec],
@@ -121,44 +121,46 @@ async def test_any_history_in_any_batches_gives_the_alerts_of_the_reference(
     checks: list[bool],
 ) -> None:
     """Whether the checker keeps up with the batches or finds several."""
-    await shop.clear()
-    watches = [Watched(f"user{index}", "w", each) for index, each in enumerate(specs)]
-    for each in watches:
-        await shop.watch(each.user_id, each.watch_id, each.spec)
-    for batch, check in zip(batches(rows, sizes), checks, strict=False):
-        await shop.post(batch)
-        if check:
-            await shop.check()
-    await shop.check()
-    told = shop.alerts()
-    assert len(told) == len(set(told))
-    assert set(told) == reference(rows, watches)
+    async with open_shop() as shop:
+        await shop.clear()
+        watches = [Watched(f"user{index}", "w", each) for index, each in enumerate(specs)]
+        for each in watches:
+            await shop.watch(each.user_id, each.watch_id, each.spec)
+        for batch, check in zip(batches(rows, sizes), checks, strict=False):
+            await shop.post(batch)
+            if check:
+                await shop.check()
+        await shop.check()
+        told = shop.alerts()
+        assert len(told) == len(set(told))
+        assert set(told) == reference(rows, watches)
 
 
 @settings(SLOW, max_examples=25)
 @given(rows=histories(), specs=st.lists(watched, min_size=1, max_size=4), size=st.integers(1, 20))
 async def test_killed_at_every_step_it_neither_misses_nor_repeats(
-    shop: Shop, reference: Reference, rows: list[Row], specs: list[WatchSpec], size: int
+    open_shop: OpenShop, reference: Reference, rows: list[Row], specs: list[WatchSpec], size: int
 ) -> None:
-    await shop.clear()
-    watches = [Watched(f"user{index}", "w", each) for index, each in enumerate(specs)]
-    for each in watches:
-        await shop.watch(each.user_id, each.watch_id, each.spec)
-    for batch in batches(rows, [size] * 3):
-        await shop.post(batch)
-    kills = 0
-    while True:  # one step further each time
-        shop.store.steps, shop.store.fail_at = 0, kills + 1
-        try:
-            await shop.check()
-        except Killed:
-            kills += 1
-        else:
-            break
-    assert kills > 0
-    told = shop.alerts()
-    assert len(told) == len(set(told))
-    assert set(told) == reference(rows, watches)
+    async with open_shop() as shop:
+        await shop.clear()
+        watches = [Watched(f"user{index}", "w", each) for index, each in enumerate(specs)]
+        for each in watches:
+            await shop.watch(each.user_id, each.watch_id, each.spec)
+        for batch in batches(rows, [size] * 3):
+            await shop.post(batch)
+        kills = 0
+        while True:  # one step further each time
+            shop.store.steps, shop.store.fail_at = 0, kills + 1
+            try:
+                await shop.check()
+            except Killed:
+                kills += 1
+            else:
+                break
+        assert kills > 0
+        told = shop.alerts()
+        assert len(told) == len(set(told))
+        assert set(told) == reference(rows, watches)
 
 
 async def test_a_batch_killed_at_every_step_and_sent_again_is_stored_once(shop: Shop) -> None:

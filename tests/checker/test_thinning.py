@@ -14,18 +14,16 @@ from notifyd.messages import encode_json
 from notifyd.store import schema, thinning
 from notifyd.store.history import SeriesKey, SeriesLowest, SeriesPrice, WindowKey, lowest, newest, window
 from notifyd.store.json_rows import records
-from notifyd.store.sql import open_store
 from notifyd.store.watch_rules import BASELINES, NewBest, PercentDrop, Rule, TargetPrice, WatchSpec
 from tests.checker.conftest import DAY_MS, Row, Shop, Watched
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from trio.testing import MockClock
 
     from notifyd.store.base import Store, Transaction
-    from tests.checker.conftest import Reference
+    from tests.checker.conftest import OpenShop, Reference
 
 HOUR_MS = 3_600_000
 #: The largest batch that the tests send.
@@ -135,32 +133,27 @@ STORES: list[list[int | str] | None] = [None, [3]]
 SPECS = [WatchSpec(item_id="a", rule=rule, stores=stores) for rule in RULES for stores in STORES]
 
 
+@pytest.mark.few_on_postgres(0)
 @SLOW
 @given(rows=histories(), sizes=st.lists(st.integers(1, RUN), min_size=1))
 async def test_the_alerts_are_those_of_the_whole_history(
-    shop: Shop, reference: Reference, rows: list[Row], sizes: list[int]
+    open_shop: OpenShop, reference: Reference, rows: list[Row], sizes: list[int]
 ) -> None:
-    await shop.clear()
-    watches = [Watched(f"user{index}", "w", each) for index, each in enumerate(SPECS)]
-    for each in watches:
-        await shop.watch(each.user_id, each.watch_id, each.spec)
-    start = turn = 0
-    while start < len(rows):
-        size = sizes[turn % len(sizes)]
-        await shop.post(rows[start : start + size])
-        start, turn = start + size, turn + 1
-        if turn % 3:
-            await shop.check()  # else the checker lags
-        await thin(shop)
-    await shop.check()
-    assert set(shop.alerts()) == reference(rows, watches)
-
-
-@pytest.fixture
-async def whole(tmp_path: Path, shop: Shop) -> AsyncIterator[Shop]:
-    """A second shop, which is never thinned; opened after the first one."""
-    async with open_store(f"sqlite:///{tmp_path}/whole.db", clock=lambda: 0) as store:
-        yield Shop(store)
+    async with open_shop() as shop:
+        await shop.clear()
+        watches = [Watched(f"user{index}", "w", each) for index, each in enumerate(SPECS)]
+        for each in watches:
+            await shop.watch(each.user_id, each.watch_id, each.spec)
+        start = turn = 0
+        while start < len(rows):
+            size = sizes[turn % len(sizes)]
+            await shop.post(rows[start : start + size])
+            start, turn = start + size, turn + 1
+            if turn % 3:
+                await shop.check()  # else the checker lags
+            await thin(shop)
+        await shop.check()
+        assert set(shop.alerts()) == reference(rows, watches)
 
 
 async def baselines(shop: Shop, after_ms: int) -> object:
@@ -180,26 +173,28 @@ async def baselines(shop: Shop, after_ms: int) -> object:
     return await shop.store.read(work)
 
 
+@pytest.mark.few_on_postgres(0)
 @settings(SLOW, max_examples=10)
 @given(rows=histories(), cuts=st.lists(st.integers(1, 40), max_size=4))
 async def test_baselines_and_what_a_new_watch_meets_stay(
-    shop: Shop, whole: Shop, rows: list[Row], cuts: list[int]
+    open_shop: OpenShop, rows: list[Row], cuts: list[int]
 ) -> None:
-    for each in (shop, whole):
-        await each.clear()
-    unique = list({(each.store_id, each.observed_ms, each.price): each for each in rows}.values())
-    start = 0
-    for end in sorted({*cuts, len(unique)}):
+    async with open_shop() as shop, open_shop() as whole:
         for each in (shop, whole):
-            await send(each, unique[start:end])
-        start = max(start, min(end, len(unique)))
-        await thin(shop)
-    latest = max(each.observed_ms for each in unique)
-    assert await baselines(shop, latest) == await baselines(whole, latest)
-    for index, spec in enumerate(SPECS):
-        first, second = [await each.watch("u", f"w{index}", spec) for each in (shop, whole)]
-        met = [[(each.store_id, each.price) for each in known.met_by] for known in (first, second)]
-        assert met[0] == met[1], spec
+            await each.clear()
+        unique = list({(each.store_id, each.observed_ms, each.price): each for each in rows}.values())
+        start = 0
+        for end in sorted({*cuts, len(unique)}):
+            for each in (shop, whole):
+                await send(each, unique[start:end])
+            start = max(start, min(end, len(unique)))
+            await thin(shop)
+        latest = max(each.observed_ms for each in unique)
+        assert await baselines(shop, latest) == await baselines(whole, latest)
+        for index, spec in enumerate(SPECS):
+            first, second = [await each.watch("u", f"w{index}", spec) for each in (shop, whole)]
+            met = [[(each.store_id, each.price) for each in known.met_by] for known in (first, second)]
+            assert met[0] == met[1], spec
 
 
 # --- the job ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from notifyd.store.base import Store, Transaction
     from notifyd.store.watch_rules import Baseline
-    from tests.checker.conftest import Reference
+    from tests.checker.conftest import OpenShop, Reference
 
 T = TypeVar("T")
 
@@ -138,21 +138,25 @@ async def test_it_gives_up_when_prices_of_the_item_never_stop(shop: Shop) -> Non
     assert day == ATTEMPTS
 
 
+@pytest.mark.few_on_postgres(0)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     prices=st.lists(st.tuples(st.integers(0, 40), st.integers(60, 140)), min_size=1, max_size=12),
     baseline=st.sampled_from([None, *BASELINES]),
 )
 async def test_met_already_is_what_would_have_fired(
-    shop: Shop, reference: Reference, prices: list[tuple[int, int]], baseline: Baseline | None
+    open_shop: OpenShop, reference: Reference, prices: list[tuple[int, int]], baseline: Baseline | None
 ) -> None:
     """A watch is met by exactly that newest price that fires an armed watch of the same rule."""
-    await shop.clear()
-    rule = TargetPrice(price_in_cents=90) if baseline is None else PercentDrop(percent=10, baseline=baseline)
-    spec = WatchSpec(item_id="a", rule=rule)
-    rows = list(dict.fromkeys(row(price, day) for day, price in prices))
-    await shop.post(rows)
-    result = await shop.watch("ann", "w", spec)
-    newest = max(enumerate(rows), key=lambda each: (each[1].observed_ms, each[0]))[0]
-    fires = reference(rows[: newest + 1], [Watched("ann", "w", spec, since=newest)])
-    assert [met.price for met in result.met_by] == [alert.price for alert in fires]
+    async with open_shop() as shop:
+        await shop.clear()
+        rule = (
+            TargetPrice(price_in_cents=90) if baseline is None else PercentDrop(percent=10, baseline=baseline)
+        )
+        spec = WatchSpec(item_id="a", rule=rule)
+        rows = list(dict.fromkeys(row(price, day) for day, price in prices))
+        await shop.post(rows)
+        result = await shop.watch("ann", "w", spec)
+        newest = max(enumerate(rows), key=lambda each: (each[1].observed_ms, each[0]))[0]
+        fires = reference(rows[: newest + 1], [Watched("ann", "w", spec, since=newest)])
+        assert [met.price for met in result.met_by] == [alert.price for alert in fires]

@@ -16,7 +16,6 @@ from notifyd.store.sql import Call, open_database, prepare
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from notifyd.inbox import Inbox
     from notifyd.store.base import Entry, Transaction
@@ -116,8 +115,8 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[FaultyStore]:
-    with open_database(f"sqlite:///{tmp_path}/log.db", busy_s=1) as database:
+def store(database_url: str, clock: Clock) -> Iterator[FaultyStore]:
+    with open_database(database_url, busy_s=1) as database:
         yield FaultyStore(database, prepare(database, clock()), clock)
 
 

@@ -22,7 +22,6 @@ from notifyd.service import Service, open_service
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
 SECRET = "integration-secret-integration-secret"
 PUBLISH_KEY = "publish-key-of-the-tests"
@@ -210,13 +209,13 @@ def connectors() -> dict[str, Any]:
 
 
 @pytest.fixture
-def make_config(tmp_path: Path) -> Callable[..., Config]:
-    """Settings of a server with its database in the test's own folder."""
+def make_config(database_url: str) -> Callable[..., Config]:
+    """Settings of a server with a database of its own."""
 
     def make(**given: Any) -> Config:
         settings = {
             "listen": "127.0.0.1:0",
-            "database_url": f"sqlite:///{tmp_path}/notifyd.db",
+            "database_url": database_url,
             "jwt_secret": SECRET,
             "publish_keys": PUBLISH_KEY,
             "admin_keys": ADMIN_KEY,

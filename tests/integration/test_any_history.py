@@ -142,10 +142,8 @@ class World:
         self.tabs = [Tab("ann"), Tab("ann"), Tab("bob")]
         self.published: list[str] = []
 
-    async def run(self, steps: list[Any], folder: Path) -> None:
-        config = self._make_config(
-            database_url=f"sqlite:///{folder}/log.db", max_rows_per_user=MAX_ROWS, drain_seconds=0
-        )
+    async def run(self, steps: list[Any], database_url: str) -> None:
+        config = self._make_config(database_url=database_url, max_rows_per_user=MAX_ROWS, drain_seconds=0)
         lives: list[list[Any]] = [[]]
         for step in steps:
             if step[0] == "restart":
@@ -236,11 +234,13 @@ class World:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=_steps)
-def test_a_client_ends_with_what_the_inbox_lists(steps: list[Any], make_config: Any, connectors: Any) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+def test_a_client_ends_with_what_the_inbox_lists(
+    steps: list[Any], make_config: Any, connectors: Any, new_database: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, new_database(Path(folder)) as url:
 
         async def scenario() -> None:
             with trio.fail_after(60):
-                await World(make_config, connectors).run(steps, Path(folder))
+                await World(make_config, connectors).run(steps, url)
 
         trio.run(scenario)

@@ -215,6 +215,11 @@ async def test_a_resume_reads_the_store_no_more_than_needed(
 
 
 @pytest.fixture
+def on_postgres() -> None:
+    """What is tried here is the same whatever database is behind it."""
+
+
+@pytest.fixture
 def untraced() -> Iterator[None]:
     """Coverage would keep something for each frame."""
     trace = sys.gettrace()

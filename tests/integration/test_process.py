@@ -47,13 +47,13 @@ class Server:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(database_url: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFYD_")}
     return clean | {
         "NOTIFYD_JWT_SECRET": SECRET,
         "NOTIFYD_PUBLISH_KEYS": KEY,
         "NOTIFYD_LISTEN": "127.0.0.1:0",
-        "NOTIFYD_DATABASE_URL": f"sqlite:///{tmp_path}/notifyd.db",
+        "NOTIFYD_DATABASE_URL": database_url,
         "NOTIFYD_DRAIN_SECONDS": "0.5",
         "PYTHONUNBUFFERED": "1",
     }

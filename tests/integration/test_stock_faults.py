@@ -70,6 +70,11 @@ async def open_victims(service: Service, openers: Openers, connect: Connect) -> 
 
 
 @pytest.fixture
+def on_postgres() -> None:
+    """What is tried here is the same whatever database is behind it."""
+
+
+@pytest.fixture
 async def victims(service: Service, openers: Openers, raw_client: Connect) -> AsyncIterator[Victims]:
     async with open_victims(service, openers, raw_client) as opened:
         yield opened

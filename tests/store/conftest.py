@@ -52,8 +52,18 @@ class Tables:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/log.db"
+
+
+@pytest.fixture
+def bare_database_url(on_postgres: Any, database_url: str) -> Iterator[str]:
+    """The URL of a database without any table."""
+    if on_postgres is None:
+        yield database_url
+    else:
+        with on_postgres.database(template="template1") as url:
+            yield url
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""What every database must do the same way. Another one joins by a line in STORES."""
+"""What every database must do the same way."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,25 +18,14 @@ from notifyd.store.schema import users
 from notifyd.store.sql import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
     from notifyd.store.base import Store, Transaction
 
 
-@asynccontextmanager
-async def sqlite_store(folder: Path) -> AsyncIterator[Store]:
-    async with open_store(f"sqlite:///{folder}/log.db", clock=wall_ms) as store:
-        yield store
-
-
-STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {"sqlite": sqlite_store}
-
-
-@pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    async with STORES[request.param](tmp_path) as store:
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    async with open_store(database_url, clock=wall_ms) as store:
         yield store
 
 

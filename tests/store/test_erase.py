@@ -14,6 +14,8 @@ from notifyd.store.users import Acknowledged, Known
 from tests.store.conftest import Tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pytest
@@ -168,10 +170,14 @@ STEPS = st.lists(
 
 @settings(max_examples=35, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_no_cursor_ever_hides_a_gap(steps: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_cursor_ever_hides_a_gap(
+    steps: list[str],
+    new_database: Callable[[Path], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """Whatever is told, trimmed and erased: above the floor nothing that was ever for the user is missing."""
     folder: Path = tmp_path_factory.mktemp("erase")
-    with open_database(f"sqlite:///{folder}/log.db", busy_s=1) as database:
+    with new_database(folder) as url, open_database(url, busy_s=1) as database:
         prepare(database, 1)
         tables = Tables(database)
         ever: dict[str, set[int]] = {"u": set(), "v": set()}

@@ -7,7 +7,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from notifyd.store import listing, log, retention, users
 from notifyd.store.log import REMEMBERED_MS, Answer, Key
-from notifyd.store.schema import notifications
+from notifyd.store.schema import metadata, notifications
+from notifyd.store.sql import open_database
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import Executable
@@ -29,9 +30,10 @@ def test_every_statement_is_sql_for_both_databases(statement: Executable) -> Non
 
 
 @pytest.mark.parametrize("name", ["notifyd.store.log._PAGE", "list True False", "list False True"])
-def test_a_page_is_read_along_the_index_and_never_beyond_it(name: str, tables: Tables) -> None:
+def test_a_page_is_read_along_the_index_and_never_beyond_it(name: str, sqlite_url: str) -> None:
     compiled = STATEMENTS[name].compile(dialect=sqlite.dialect())
-    with tables.database.writer_engine.connect() as connection:
+    with open_database(sqlite_url, busy_s=1) as database, database.writer_engine.connect() as connection:
+        metadata.create_all(connection)
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", (1,) * len(compiled.positiontup))
         steps = [row[3] for row in plan]
     assert "MERGE (UNION ALL)" in steps

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -9,6 +9,7 @@ from sqlalchemy import inspect, text
 
 from notifyd.errors import ConfigError
 from notifyd.store.migrations import newest_revision
+from notifyd.store.outgoing import outgoing
 from notifyd.store.schema import REVISION, metadata
 from notifyd.store.sql import Call, open_database, prepare
 
@@ -23,16 +24,22 @@ def test_the_code_expects_the_newest_revision() -> None:
 def test_the_migrations_make_exactly_the_tables_of_the_schema(database: Database) -> None:
     with database.writer_engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        own = [metadata] if connection.dialect.name == "sqlite" else [metadata, outgoing.metadata]
+        wanted_tables: Any = own  # alembic takes several, though its types do not say so
+        assert compare_metadata(context, wanted_tables) == []
         found = inspect(connection)
-        for table in metadata.tables.values():
-            indexes = {(i["name"], tuple(i["column_names"])) for i in found.get_indexes(table.name)}
+        for table in [table for each in own for table in each.tables.values()]:
+            indexes = {
+                (i["name"], tuple(i["column_names"]))
+                for i in found.get_indexes(table.name)
+                if "duplicates_constraint" not in i
+            }
             wanted = {(i.name, tuple(c.name for c in i.columns)) for i in table.indexes}
             assert indexes == wanted
 
 
-def test_a_migration_that_fails_leaves_nothing(database_url: str) -> None:
-    with open_database(database_url, busy_s=1) as database:
+def test_a_migration_that_fails_leaves_nothing(bare_database_url: str) -> None:
+    with open_database(bare_database_url, busy_s=1) as database:
         database.write(lambda tx: tx.execute(text("CREATE TABLE users (x INTEGER)")), Call(1))
         with pytest.raises(ConfigError, match="users"):
             prepare(database, 1)

@@ -52,7 +52,7 @@ def price(cents: int = 5, at_ms: int = 0, store_id: str = "3", item_id: str = "a
 
 
 def all_rows(tx: Transaction, table: Any) -> Sequence[Any]:
-    return tx.execute(select(table)).fetchall()
+    return tx.execute(select(table).order_by(*table.primary_key)).fetchall()
 
 
 def test_prices_are_numbered_in_their_order_without_a_break(tables: Tables) -> None:

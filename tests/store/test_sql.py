@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from sqlalchemy import event, insert, select, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from notifyd.clock import wall_ms
@@ -24,7 +23,7 @@ from notifyd.errors import (
     Unavailable,
 )
 from notifyd.store.schema import users
-from notifyd.store.sql import Call, Database, SqlTransaction, insert_sql, open_database, open_store, prepare
+from notifyd.store.sql import Call, Database, SqlTransaction, open_database, open_store, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,32 +62,34 @@ async def test_what_is_written_is_there_when_the_database_is_opened_again(databa
         assert await store.read(names) == ["a"]
 
 
-async def test_every_database_draws_its_own_epoch(tmp_path: Any) -> None:
+async def test_every_database_draws_its_own_epoch(new_database: Any, tmp_path: Any) -> None:
     epochs = set()
     for name in ("a", "b"):
-        async with open_store(f"sqlite:///{tmp_path}/{name}.db", clock=wall_ms) as store:
-            epochs.add(store.epoch)
+        (tmp_path / name).mkdir()
+        with new_database(tmp_path / name) as url:
+            async with open_store(url, clock=wall_ms) as store:
+                epochs.add(store.epoch)
     assert len(epochs) == 2
 
 
-async def test_a_second_server_on_the_file_is_refused(database_url: str) -> None:
+async def test_a_second_server_on_the_database_is_refused(database_url: str) -> None:
     async with open_store(database_url, clock=wall_ms):
-        with pytest.raises(ConfigError, match="one file, one server"):
-            async with open_store(database_url, clock=wall_ms):
+        with pytest.raises(ConfigError, match="one server"):
+            async with open_store(database_url, clock=wall_ms, deadline_s=0.5):
                 raise AssertionError
 
 
-async def test_a_file_that_is_no_database_is_a_config_error(database_url: str, tmp_path: Any) -> None:
+async def test_a_file_that_is_no_database_is_a_config_error(sqlite_url: str, tmp_path: Any) -> None:
     (tmp_path / "log.db").write_bytes(b"x" * 5000)
     with pytest.raises(ConfigError, match="file is not a database"):
-        async with open_store(database_url, clock=wall_ms):
+        async with open_store(sqlite_url, clock=wall_ms):
             raise AssertionError
 
 
-async def test_a_file_that_cannot_be_opened_is_a_config_error(database_url: str, tmp_path: Any) -> None:
+async def test_a_file_that_cannot_be_opened_is_a_config_error(sqlite_url: str, tmp_path: Any) -> None:
     (tmp_path / "log.db").mkdir()
     with pytest.raises(ConfigError, match="unable to open"):
-        async with open_store(database_url, clock=wall_ms):
+        async with open_store(sqlite_url, clock=wall_ms):
             raise AssertionError
 
 
@@ -127,7 +128,7 @@ async def test_a_refused_statement_undoes_the_work_and_says_that_it_is_at_fault(
         add(tx)
 
     async with open_store(database_url, clock=wall_ms) as store:
-        with pytest.raises(StatementFailed, match="UNIQUE"):
+        with pytest.raises(StatementFailed, match=r"(?i)unique"):
             await store.write(work)
         assert await store.read(names) == []
         await store.write(add)
@@ -140,7 +141,7 @@ async def test_a_reader_cannot_write(database_url: str) -> None:
         assert await store.read(names) == []
 
 
-async def test_a_full_disk_refuses_what_does_not_fit_and_goes_on(database_url: str) -> None:
+async def test_a_full_disk_refuses_what_does_not_fit_and_goes_on(sqlite_url: str) -> None:
     def fill(tx: Transaction) -> None:
         for number in range(100):
             add(tx, f"{number:05}" * 1000)
@@ -149,7 +150,7 @@ async def test_a_full_disk_refuses_what_does_not_fit_and_goes_on(database_url: s
         pages = tx.execute(text("PRAGMA page_count")).scalar_one()
         tx.execute(text(f"PRAGMA max_page_count = {pages + 3}"))
 
-    async with open_store(database_url, clock=wall_ms) as store:
+    async with open_store(sqlite_url, clock=wall_ms) as store:
         await store.write(limit)
         with pytest.raises(DiskFull):
             await store.write(fill)
@@ -158,9 +159,9 @@ async def test_a_full_disk_refuses_what_does_not_fit_and_goes_on(database_url: s
         assert await store.read(names) == ["a"]
 
 
-async def test_another_programs_lock_means_unavailable_and_nothing_written(database_url: str) -> None:
-    async with open_store(database_url, clock=wall_ms, deadline_s=0.2) as store:
-        with file_of(database_url) as other:
+async def test_another_programs_lock_means_unavailable_and_nothing_written(sqlite_url: str) -> None:
+    async with open_store(sqlite_url, clock=wall_ms, deadline_s=0.2) as store:
+        with file_of(sqlite_url) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(Unavailable, match="locked") as caught:
                 await store.write(add)
@@ -169,13 +170,13 @@ async def test_another_programs_lock_means_unavailable_and_nothing_written(datab
         await store.write(add)
 
 
-async def test_a_commit_that_fails_is_the_last_thing_written(database_url: str) -> None:
+async def test_a_commit_that_fails_is_the_last_thing_written(sqlite_url: str) -> None:
     def dangling(tx: Transaction) -> None:
         tx.execute(text("CREATE TABLE a (id INTEGER PRIMARY KEY)"))
         tx.execute(text("CREATE TABLE b (id INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)"))
         tx.execute(text("INSERT INTO b VALUES (1)"))
 
-    async with open_store(database_url, clock=wall_ms) as store:
+    async with open_store(sqlite_url, clock=wall_ms) as store:
         assert not store.failed.is_set()
         with pytest.raises(CommitFailed, match="FOREIGN KEY"):
             await store.write(dangling)
@@ -207,9 +208,9 @@ def commits_failing(url: str, code: int) -> Iterator[Database]:
     ("code", "error"), [(sqlite3.SQLITE_FULL, DiskFull), (sqlite3.SQLITE_INTERRUPT, Unavailable)]
 )
 def test_a_commit_without_room_or_interrupted_has_written_nothing(
-    database_url: str, code: int, error: type[Exception]
+    sqlite_url: str, code: int, error: type[Exception]
 ) -> None:
-    with commits_failing(database_url, code) as database:
+    with commits_failing(sqlite_url, code) as database:
         with pytest.raises(error):
             database.write(add, Call(1))
         assert database.read(names, Call(1)) == []
@@ -217,8 +218,8 @@ def test_a_commit_without_room_or_interrupted_has_written_nothing(
         assert database.read(names, Call(1)) == ["a"]
 
 
-def test_a_commit_whose_sync_fails_is_not_tried_again(database_url: str) -> None:
-    with commits_failing(database_url, sqlite3.SQLITE_IOERR_FSYNC) as database:
+def test_a_commit_whose_sync_fails_is_not_tried_again(sqlite_url: str) -> None:
+    with commits_failing(sqlite_url, sqlite3.SQLITE_IOERR_FSYNC) as database:
         for _ in range(2):
             with pytest.raises(CommitFailed):
                 database.write(add, Call(1))
@@ -227,9 +228,10 @@ def test_a_commit_whose_sync_fails_is_not_tried_again(database_url: str) -> None
 # --- deadlines and cancellation ---------------------------------------------------------------------
 
 
-async def test_a_write_that_takes_too_long_is_interrupted_and_its_outcome_unknown(database_url: str) -> None:
+async def test_a_write_that_takes_too_long_is_interrupted(database_url: str) -> None:
+    """Its outcome is not known, but for a database that ends the statement itself just before."""
     async with open_store(database_url, clock=wall_ms, deadline_s=0.2) as store:
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises((OutcomeUnknown, Unavailable)):
             await store.write(lambda tx: tx.execute(ENDLESS).scalar())
         await store.write(add)
         assert await store.read(names) == ["a"]
@@ -237,7 +239,7 @@ async def test_a_write_that_takes_too_long_is_interrupted_and_its_outcome_unknow
 
 async def test_a_read_that_takes_too_long_is_interrupted(database_url: str) -> None:
     async with open_store(database_url, clock=wall_ms, deadline_s=0.2) as store:
-        with pytest.raises(Unavailable, match="not answered in"):
+        with pytest.raises(Unavailable, match=r"not answered in|statement timeout"):
             await store.read(lambda tx: tx.execute(ENDLESS).scalar())
         assert await store.read(names) == []
 
@@ -361,8 +363,3 @@ def test_rows_go_in_by_many_and_what_is_there_already_is_the_callers_choice(data
         lambda tx: {row[0]: row[1] for row in tx.execute(select(users.c.user_id, users.c.floor))}, Call(1)
     )
     assert found == {f"u{i}": i for i in range(700)} | {"u1": 9000, "new": 1}
-
-
-def test_postgresql_gets_its_own_placeholders() -> None:
-    sql = insert_sql(postgresql.dialect(), users, ("user_id", "floor"), 2, "ON CONFLICT DO NOTHING")  # type: ignore[no-untyped-call]
-    assert sql == "INSERT INTO users (user_id, floor) VALUES (%s, %s), (%s, %s) ON CONFLICT DO NOTHING"

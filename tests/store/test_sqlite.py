@@ -8,7 +8,8 @@ from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from notifyd.errors import ConfigError
-from notifyd.store.sqlite import Fault, check_version, database_file, fault_of, lock_file, open_engine
+from notifyd.store.dialect import Fault
+from notifyd.store.sqlite import check_version, database_file, fault_of, lock_file, open_engine
 
 
 @pytest.mark.parametrize(
