@@ -1,0 +1,7 @@
+"""The faults, by what they trouble; importing this registers them all."""
+
+from __future__ import annotations
+
+from tests.chaos.faults import kill
+
+__all__ = ["kill"]
