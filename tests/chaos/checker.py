@@ -9,6 +9,7 @@ duplicated    shown twice to one session, or stored twice
 reordered     shown after something newer, or stored before what had been acknowledged before it was asked
 foreign       shown to a user for whom it was not
 unexpected    shown though nobody published it, or though its publisher was told that it was not stored
+garbled       bytes that break the transport's own rules
 recovered     the publisher never learnt its fate, and it was stored and shown (Jepsen's word)
 unknown       the publisher never learnt its fate, and nobody has seen it
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Examples kept of each kind of failure.
 EXAMPLES = 20
-FAILURES = ("lost", "duplicated", "reordered", "foreign", "unexpected")
+FAILURES = ("lost", "duplicated", "reordered", "foreign", "unexpected", "garbled")
 
 
 @dataclass
@@ -214,6 +215,9 @@ class _Judge:
         published.shown += 1
         if published.notification_id and published.notification_id != event.notification_id:
             self.verdict.blame("duplicated", f"{event.value} is stored twice: {event.notification_id}")
+
+    def _garbled(self, event: Event) -> None:
+        self.verdict.blame("garbled", f"{event.by}: {event.note}")
 
     def _judge_place(self, session: Session, event: Event, epoch: str, seq: int) -> None:
         held = self.at.setdefault((epoch, seq), event.value)

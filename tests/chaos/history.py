@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-What = Literal["publish", "connect", "see", "gone", "list", "listed", "fence", "fault", "note"]
+What = Literal["publish", "connect", "see", "gone", "garbled", "list", "listed", "fence", "fault"]
 Outcome = Literal["invoke", "ok", "fail", "info"]
 
 
@@ -23,6 +23,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     connect  ok: `by` asked to go on after `asked`, the server said where it starts, and `recovered`
     see      an entry came: its cursor and notification, and for whom its data says that it is
     gone     the connection has ended
+    garbled  bytes came that no server may send
     list     an item of the user's inbox at the very end; `listed` says that this was all of it
     fence    the last publication of a run, which everyone must see
     fault    what was done to the server, in `note`

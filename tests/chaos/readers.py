@@ -48,6 +48,10 @@ BREAKS = (
 )
 
 
+class Garbled(Exception):
+    """Bytes that no server may send."""
+
+
 class Refused(OSError):
     """An HTTP answer instead of a stream."""
 
@@ -82,6 +86,9 @@ class Reader:
     churn: float = 0.0
     wait_s: float = 0.3
     acks: bool = True
+    stall: float = 0.0
+    stall_s: float = 0.3
+    receive_buffer: int | None = None
     cursor: str | None = None
     values: int = 0
     connected: bool = False
@@ -106,6 +113,8 @@ class Reader:
                 async with trio.open_nursery() as nursery:
                     await connect(nursery)
                     nursery.cancel_scope.cancel()
+            except* Garbled as group:
+                self.recorder.note(self.name, "garbled", note=repr(group.exceptions[0]))
             except* BREAKS:
                 pass
             if self.connected:
@@ -166,19 +175,22 @@ class Reader:
     # --- connections -----------------------------------------------------------------------------------
 
     async def _leaves(self) -> bool:
+        """Between two messages: stop reading for a while, perhaps; whether to leave."""
+        if self.stall > 0 and self.rng.random() < self.stall:
+            await trio.sleep(self.stall_s)
         return self.churn > 0 and self.rng.random() < self.churn
 
     async def _websocket(self, nursery: trio.Nursery) -> None:
         query = "" if self.cursor is None else f"?last_event_id={self.cursor}"
         headers = [(b"Authorization", f"Bearer {token_for(self.user)}".encode())]
-        async with _dialled(self.target) as tcp:
+        async with _dialled(self.target, self.receive_buffer) as tcp:
             with trio.fail_after(OPEN_S):
                 host = f"{self.target.host}:{self.target.port}"
                 ws = await _handshake(nursery, tcp, host, f"/ws{query}", headers)
             since_ack = 0
             while True:
                 with trio.fail_after(SILENCE_S):
-                    self.take(json.loads(await ws.get_message()))
+                    self.take(_decoded(await ws.get_message()))
                 since_ack += 1
                 if self.acks and since_ack >= 50 and self.cursor is not None:
                     since_ack = 0
@@ -188,7 +200,7 @@ class Reader:
                     return
 
     async def _sse(self, nursery: trio.Nursery) -> None:
-        async with _dialled(self.target) as tcp:
+        async with _dialled(self.target, self.receive_buffer) as tcp:
             events = SseEvents(tcp)
             headers = {"Authorization": f"Bearer {token_for(self.user)}"}
             if self.cursor is not None:
@@ -254,9 +266,17 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 @asynccontextmanager
-async def _dialled(target: Target) -> AsyncIterator[trio.SocketStream]:
-    with trio.fail_after(OPEN_S):
-        tcp = await trio.open_tcp_stream(target.host, target.port, happy_eyeballs_delay=OPEN_S)
+async def _dialled(target: Target, receive_buffer: int | None) -> AsyncIterator[trio.SocketStream]:
+    sock = trio.socket.socket()
+    tcp = trio.SocketStream(sock)
+    if receive_buffer is not None:
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
+    try:
+        with trio.fail_after(OPEN_S):
+            await sock.connect((target.host, target.port))
+    except BaseException:
+        sock.close()
+        raise
     try:
         yield tcp
     finally:
@@ -283,8 +303,14 @@ class SseEvents:
             raise Refused(f"answered {response!r}")
 
     async def _next(self) -> Any:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(bytes(await self._tcp.receive_some(65536)))
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                data = bytes(await self._tcp.receive_some(65536))
+                if not data:
+                    raise trio.EndOfChannel
+                self._http.receive_data(data)
+        except h11.RemoteProtocolError as error:
+            raise Garbled(str(error)) from None
         return event
 
     async def more(self) -> list[dict[str, Any]]:
@@ -301,9 +327,16 @@ class SseEvents:
         return found
 
 
+def _decoded(text: str | bytes) -> dict[str, Any]:
+    try:
+        message: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise Garbled(f"{error}: {text[:80]!r}") from None
+    return message
+
+
 def _message_of(block: bytes) -> dict[str, Any] | None:
     for line in block.split(b"\n"):
         if line.startswith(b"data: "):
-            message: dict[str, Any] = json.loads(line[6:])
-            return message
+            return _decoded(line[6:])
     return None

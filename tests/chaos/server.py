@@ -20,7 +20,7 @@ from tests.chaos.publishers import ADMIN_KEY, PUBLISH_KEY
 from tests.chaos.readers import SECRET, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
 #: Seconds for starting; under strace or beside a load it is slower than the 2 s of the design.
@@ -69,7 +69,7 @@ class Server:
             return int(children.read_text().split()[0])
         return self.process.pid
 
-    def environment(self, more: dict[str, str]) -> dict[str, str]:
+    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFYD_")}
         settings = {
             "NOTIFYD_JWT_SECRET": SECRET,
@@ -84,7 +84,7 @@ class Server:
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": str(ROOT),
         }
-        return clean | settings | self.settings | more
+        return clean | settings | self.settings | dict(more)
 
     async def start(
         self,
@@ -92,15 +92,15 @@ class Server:
         command: Sequence[str] = ("-m", "notifyd", "serve"),
         before: Sequence[str] = (),
         wait: bool = True,
-        **more: str,
+        more: Mapping[str, str] | None = None,
     ) -> None:
-        """Begin a life. `before`: a program that starts it, as strace. Raises ServerEnded."""
+        """Begin a life. `before`: a program in front, as strace. `more`: environment. Raises ServerEnded."""
         self.lives += 1
         began = time.monotonic()
         with self.log.open("wb") as errors:
             self.process = await trio.lowlevel.open_process(
                 [*before, sys.executable, *command],
-                env=self.environment(more),
+                env=self.environment(more or {}),
                 cwd=self.folder,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -56,7 +56,7 @@ class World:
     rng: random.Random
     readers: list[Reader] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
-    publishing: trio.CancelScope = field(default_factory=trio.CancelScope)
+    publishing: list[trio.CancelScope] = field(default_factory=list)
     fences: int = 0
     settled_in_s: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
@@ -110,13 +110,24 @@ class World:
             transport = self.load.transports[number % len(self.load.transports)]
             self.add_reader(transport, self.users[number % self.load.users])
         await self.all_connected()
-        self.nursery.start_soon(self._publish)
+        for _ in range(self.load.publishers):
+            self.start_publisher(self.add_publisher())
 
-    async def _publish(self) -> None:
-        with self.publishing:
-            async with trio.open_nursery() as nursery:
-                for _ in range(self.load.publishers):
-                    nursery.start_soon(self.add_publisher().run)
+    def start_publisher(self, publisher: Publisher) -> None:
+        """Let it publish until `stop_publishers`."""
+        scope = trio.CancelScope()
+        self.publishing.append(scope)
+        self.nursery.start_soon(self._publish, publisher, scope)
+
+    async def _publish(self, publisher: Publisher, scope: trio.CancelScope) -> None:
+        with scope:
+            await publisher.run()
+
+    def stop_publishers(self) -> None:
+        """End the load; what was just asked for has no known outcome."""
+        for scope in self.publishing:
+            scope.cancel()
+        self.publishing.clear()
 
     async def all_connected(self, within_s: float = SETTLE_S) -> None:
         """Raises TooSlowError when some tab is not live in time."""
@@ -124,7 +135,7 @@ class World:
 
     async def settle(self, within_s: float = SETTLE_S) -> None:
         """End the load; everyone is shown a last publication. What they miss then is lost."""
-        self.publishing.cancel()
+        self.stop_publishers()
         began = trio.current_time()
         self.fences += 1
         value = f"fence-{self.fences}"

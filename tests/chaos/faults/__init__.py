@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import kill
+from tests.chaos.faults import durable, kill
 
-__all__ = ["kill"]
+__all__ = ["durable", "kill"]
