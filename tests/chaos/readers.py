@@ -89,12 +89,14 @@ class Reader:
     stall: float = 0.0
     stall_s: float = 0.3
     receive_buffer: int | None = None
+    source: str | None = None  # address to come from
     cursor: str | None = None
     values: int = 0
     connected: bool = False
     connects: list[float] = field(default_factory=list)
     slots_ms: list[int] = field(default_factory=list)
     on_connect: Callable[[], None] | None = None
+    _scope: trio.CancelScope | None = None
     _fence: str = ""
     _reached: trio.Event = field(default_factory=trio.Event)
 
@@ -104,6 +106,11 @@ class Reader:
             self._fence, self._reached = value, trio.Event()
         await self._reached.wait()
 
+    def drop(self) -> None:
+        """Give the connection up, as a browser does that finds another network."""
+        if self._scope is not None:
+            self._scope.cancel()
+
     async def run(self) -> None:
         """Read until cancelled, over as many connections as it takes."""
         connect = {"websocket": self._websocket, "sse": self._sse, "library": self._library}[self.transport]
@@ -111,6 +118,7 @@ class Reader:
             slot_s = 0.0
             try:
                 async with trio.open_nursery() as nursery:
+                    self._scope = nursery.cancel_scope
                     await connect(nursery)
                     nursery.cancel_scope.cancel()
             except* Garbled as group:
@@ -183,7 +191,7 @@ class Reader:
     async def _websocket(self, nursery: trio.Nursery) -> None:
         query = "" if self.cursor is None else f"?last_event_id={self.cursor}"
         headers = [(b"Authorization", f"Bearer {token_for(self.user)}".encode())]
-        async with _dialled(self.target, self.receive_buffer) as tcp:
+        async with _dialled(self.target, self.receive_buffer, self.source) as tcp:
             with trio.fail_after(OPEN_S):
                 host = f"{self.target.host}:{self.target.port}"
                 ws = await _handshake(nursery, tcp, host, f"/ws{query}", headers)
@@ -200,7 +208,7 @@ class Reader:
                     return
 
     async def _sse(self, nursery: trio.Nursery) -> None:
-        async with _dialled(self.target, self.receive_buffer) as tcp:
+        async with _dialled(self.target, self.receive_buffer, self.source) as tcp:
             events = SseEvents(tcp)
             headers = {"Authorization": f"Bearer {token_for(self.user)}"}
             if self.cursor is not None:
@@ -266,13 +274,17 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 @asynccontextmanager
-async def _dialled(target: Target, receive_buffer: int | None) -> AsyncIterator[trio.SocketStream]:
+async def _dialled(
+    target: Target, receive_buffer: int | None, source: str | None
+) -> AsyncIterator[trio.SocketStream]:
     sock = trio.socket.socket()
     tcp = trio.SocketStream(sock)
     if receive_buffer is not None:
         sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
     try:
         with trio.fail_after(OPEN_S):
+            if source is not None:
+                await sock.bind((source, 0))
             await sock.connect((target.host, target.port))
     except BaseException:
         sock.close()
