@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import durable, kill, network
+from tests.chaos.faults import durable, kill, network, process
 
-__all__ = ["durable", "kill", "network"]
+__all__ = ["durable", "kill", "network", "process"]

@@ -187,7 +187,7 @@ async def _freeze(run: Run, world: World) -> None:
     before_kb = world.server.resident_kb()
     async with trio.open_nursery() as nursery:
         for number in range(20):
-            nursery.start_soon(_never_read, world, TRANSPORTS[number % 2])
+            nursery.start_soon(never_read, world, TRANSPORTS[number % 2])
         for number in range(2):
             world.add_reader(
                 TRANSPORTS[number], world.users[0], churn=0, stall=1.0, stall_s=0.1, receive_buffer=4096
@@ -205,7 +205,7 @@ async def _freeze(run: Run, world: World) -> None:
     run.expect(run.figures["grown_mb"] <= allowed_mb, f"memory grew by {run.figures['grown_mb']} MB")
 
 
-async def _never_read(world: World, transport: str) -> None:
+async def never_read(world: World, transport: str) -> None:
     """Ask for a stream, and never read it."""
     sock = trio.socket.socket()
     sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
