@@ -93,6 +93,7 @@ class Reader:
     cursor: str | None = None
     values: int = 0
     connected: bool = False
+    gaps: int = 0  # times that the server said that continuity is lost
     connects: list[float] = field(default_factory=list)
     slots_ms: list[int] = field(default_factory=list)
     on_connect: Callable[[], None] | None = None
@@ -160,6 +161,7 @@ class Reader:
             recovered=data["recovered"],
             reason=data["reason"],
         )
+        self.gaps += not data["recovered"]
         self.cursor = data["cursor"]
         if self.on_connect is not None:
             self.on_connect()
