@@ -135,8 +135,8 @@ _COMMANDS = (
         """Give the log a new epoch, after a restore from a copy.
 
         A restored log lacks what came after the copy, and will use the same numbers for something else. With
-        a new epoch every client is told `recovered: false` and takes the truth from the inbox; without it some
-        would miss notifications and never know. The server must not run.
+        a new epoch every client is told `recovered: false` and takes the truth from the inbox; without it,
+        some would miss notifications and never know. The server must not run.
 
         Example: `notifyd restore-epoch --database-url sqlite:///notifyd.db`""",
     ),

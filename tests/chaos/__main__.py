@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("fault", nargs="+", help="names of faults, `all`, `list`, or `check FILE`")
     parser.add_argument("--n", type=int, help="how many trials [default: the fault's own]")
     parser.add_argument("--seed", type=int, help="seed of every random choice [default: a new one]")
+    parser.add_argument("--sabotage", help="what is wrong with the server (tests/chaos/sabotage.py)")
     parser.add_argument("--database", default="sqlite", help="sqlite, or a database URL [default: sqlite]")
     parser.add_argument("--keep", type=Path, help="folder for what a failing run leaves [default: a new one]")
     parser.add_argument("--json", type=Path, help="append the results to this file, a JSON object a line")
@@ -90,6 +91,7 @@ def _run(names: Sequence[str], options: argparse.Namespace) -> int:
             print(f"{name}: left out, for this machine has no {', '.join(fault.missing())}", file=sys.stderr)
             continue
         run = Run(name, options.n or fault.n, seed, folder, options.database)
+        run.sabotage = options.sabotage
         run.progress(f"{run.n} trials. {fault.about}")
         trio.run(fault.run, run)
         rows.append(run.row(fault))

@@ -85,7 +85,7 @@ class Reader:
     rng: random.Random
     churn: float = 0.0
     wait_s: float = 0.3
-    acks: bool = True
+    ack_every: int = 50
     stall: float = 0.0
     stall_s: float = 0.3
     receive_buffer: int | None = None
@@ -202,7 +202,7 @@ class Reader:
                 with trio.fail_after(SILENCE_S):
                     self.take(_decoded(await ws.get_message()))
                 since_ack += 1
-                if self.acks and since_ack >= 50 and self.cursor is not None:
+                if since_ack >= self.ack_every and self.cursor is not None:
                     since_ack = 0
                     ack = {"type": "ack", "data": {"up_to": self.cursor}}
                     await ws.send_message(encode_json(ack).decode())

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+#: The server as a process that can be sabotaged.
+VICTIM = ("-m", "tests.chaos.victim")
 #: Failures told in full.
 TOLD = 20
 
@@ -33,6 +35,7 @@ class Run:
     folder: Path
     database: str = "sqlite"
     quiet: bool = False
+    sabotage: str | None = None
     trials: int = 0
     failures: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -73,6 +76,9 @@ class Run:
             async with open_world(
                 folder, self.seed + self.worlds, load=load, database_url=url, **settings
             ) as world:
+                if self.sabotage is not None:
+                    world.server.command = VICTIM
+                    world.server.settings["CHAOS_SABOTAGE"] = self.sabotage
                 yield world
         except* trio.TooSlowError as group:
             self.fail(f"world {self.worlds} did not come to its end in time: {group.exceptions[0]!r}")
@@ -148,4 +154,4 @@ def fault(
     return register
 
 
-__all__ = ["FAULTS", "Fault", "Load", "Run", "World", "fault"]
+__all__ = ["FAULTS", "VICTIM", "Fault", "Load", "Run", "World", "fault"]

@@ -46,6 +46,7 @@ class Server:
     database_url: str
     target: Target = field(default_factory=Target)
     settings: dict[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ("-m", "notifyd", "serve")
     process: trio.Process | None = None
     lives: int = 0
     started_in_s: list[float] = field(default_factory=list)
@@ -89,7 +90,7 @@ class Server:
     async def start(
         self,
         *,
-        command: Sequence[str] = ("-m", "notifyd", "serve"),
+        command: Sequence[str] | None = None,
         before: Sequence[str] = (),
         wait: bool = True,
         more: Mapping[str, str] | None = None,
@@ -99,7 +100,7 @@ class Server:
         began = time.monotonic()
         with self.log.open("wb") as errors:
             self.process = await trio.lowlevel.open_process(
-                [*before, sys.executable, *command],
+                [*before, sys.executable, *(command or self.command)],
                 env=self.environment(more or {}),
                 cwd=self.folder,
                 stdout=subprocess.PIPE,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import deals, durable, kill, network, process
+from tests.chaos.faults import deals, durable, inside, kill, network, process
 
-__all__ = ["deals", "durable", "kill", "network", "process"]
+__all__ = ["deals", "durable", "inside", "kill", "network", "process"]

@@ -7,20 +7,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import trio
 
 from notifyd.store.care import examine
-from tests.chaos.faults.durable import VICTIM
 from tests.chaos.publishers import PUBLISH_KEY
 from tests.chaos.readers import token_for
-from tests.chaos.run import Load, Run, fault
+from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.server import ServerEnded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.chaos.world import World
 
 #: Items of one batch; each has one watch of one user, and meets it.
@@ -39,7 +39,16 @@ async def checker(run: Run) -> None:
     where = [f"statement:{number}" for number in range(1, 28)]
     for point in ("rule-state", "checker-cursor", "checker-commit", "commit", "append"):
         where += [f"{point}-{when}:{count}" for count in (1, 2) for when in ("before", "after")]
-    where = (where * (run.n // len(where) + 1))[: run.n]
+    await _kill_at(run, (where * (run.n // len(where) + 1))[: run.n])
+
+
+@fault("checker-once", "F21", promises="P17", n=1)
+async def checker_once(run: Run) -> None:
+    """`checker` at the one point where the alerts are about to be written."""
+    await _kill_at(run, ["checker-commit-before:1"] * run.n)
+
+
+async def _kill_at(run: Run, where: list[str]) -> None:
     reached = 0
     for start in range(0, len(where), TOGETHER):
         async with run.world(NOBODY, NOTIFYD_CANARY_SECONDS="0", NOTIFYD_LOG_LEVEL="error") as world:
