@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _list()
     if options.fault[0] == "check":
         return _check(options.fault[1:])
-    names = [name for name in FAULTS if name != "soak"] if options.fault == ["all"] else options.fault
+    names = (
+        [name for name in FAULTS if name not in ("soak", "checker-once")]
+        if options.fault == ["all"]
+        else options.fault
+    )
     unknown = [name for name in names if name not in FAULTS]
     if unknown:
         print(f"there is no fault {unknown[0]!r}; `python -m tests.chaos list` names them", file=sys.stderr)

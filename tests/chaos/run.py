@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tests.chaos.checker import FAILURES, Verdict
-from tests.chaos.world import Load, World, judge, open_world
+from tests.chaos.world import SETTLE_S, Load, World, judge, open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,6 +36,7 @@ class Run:
     database: str = "sqlite"
     quiet: bool = False
     sabotage: str | None = None
+    patience_s: float = SETTLE_S  # for the last publication of a world
     trials: int = 0
     failures: list[str] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
@@ -76,6 +77,7 @@ class Run:
             async with open_world(
                 folder, self.seed + self.worlds, load=load, database_url=url, **settings
             ) as world:
+                world.patience_s = self.patience_s
                 if self.sabotage is not None:
                     world.server.command = VICTIM
                     world.server.settings["CHAOS_SABOTAGE"] = self.sabotage

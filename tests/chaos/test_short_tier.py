@@ -60,7 +60,7 @@ async def test_a_fault_catches(run: Run, sabotage: str, fault: str, n: int, told
     """What only one fault can show. Told by name, so that it is not caught for another reason."""
     if FAULTS[fault].missing():
         pytest.skip(f"this machine has no {FAULTS[fault].missing()[0]}")
-    run.name, run.sabotage, run.n = fault, sabotage, n
+    run.name, run.sabotage, run.n, run.patience_s = fault, sabotage, n, 3
     await FAULTS[fault].run(run)
     assert any(told in text for text in run.failures), run.failures
 

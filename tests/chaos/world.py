@@ -59,6 +59,7 @@ class World:
     publishing: list[trio.CancelScope] = field(default_factory=list)
     fences: int = 0
     settled_in_s: float = 0.0
+    patience_s: float = SETTLE_S
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -133,7 +134,7 @@ class World:
         """Raises TooSlowError when some tab is not live in time."""
         await until(lambda: all(reader.connected for reader in self.readers), within_s)
 
-    async def settle(self, within_s: float = SETTLE_S) -> None:
+    async def settle(self, within_s: float | None = None) -> None:
         """End the load; everyone is shown a last publication. What they miss then is lost."""
         self.stop_publishers()
         began = trio.current_time()
@@ -141,7 +142,7 @@ class World:
         value = f"fence-{self.fences}"
         fence = self.add_publisher(broadcasts=1.0)
         async with trio.open_nursery() as nursery:
-            nursery.cancel_scope.deadline = began + within_s
+            nursery.cancel_scope.deadline = began + (within_s or self.patience_s)
             for reader in self.readers:
                 reader.churn = 0.0
                 nursery.start_soon(reader.wait_for, value)
