@@ -26,6 +26,7 @@ examples:
   python -m tests.chaos kill --n 300                kill -9 three hundred times under load
   python -m tests.chaos kill fsync --seed 7         two faults, with the random numbers of seed 7
   python -m tests.chaos all                         every fault, as often as its own N says
+  python -m tests.chaos kill --json FILE            keep the results too; `report FILE` makes a table of them
   python -m tests.chaos check FOLDER/history.jsonl  judge a history that was kept, again
 
 A run prints its seed first. The same seed makes the same choices; what the machine does in between is its
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _list()
     if options.fault[0] == "check":
         return _check(options.fault[1:])
+    if options.fault[0] == "report":
+        return _report(options.fault[1:])
     names = (
         [name for name in FAULTS if name not in ("soak", "checker-once")]
         if options.fault == ["all"]
@@ -59,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("fault", nargs="+", help="names of faults, `all`, `list`, or `check FILE`")
+    parser.add_argument(
+        "fault", nargs="+", help="names of faults, `all`, `list`, `check FILE` or `report FILE`"
+    )
     parser.add_argument("--n", type=int, help="how many trials [default: the fault's own]")
     parser.add_argument("--seed", type=int, help="seed of every random choice [default: a new one]")
     parser.add_argument("--sabotage", help="what is wrong with the server (tests/chaos/sabotage.py)")
@@ -82,6 +87,22 @@ def _check(files: Sequence[str]) -> int:
         print(file, *verdict.lines(), sep="\n")
         ok = ok and verdict.ok
     return 0 if ok else 1
+
+
+def _report(files: Sequence[str]) -> int:
+    """Results as the table of docs/reliability.md."""
+    rows = [json.loads(line) for file in files for line in Path(file).read_text().splitlines()]
+    print("| promise | fault | trials N | failures | 3/N bound | database | deliveries | figures | command |")
+    print("| --- | --- | ---: | ---: | ---: | --- | ---: | --- | --- |")
+    for row in sorted(rows, key=lambda row: int(row["fault"][1:].split()[0])):
+        number, name = row["fault"].split()
+        bound = "-" if row["bound"] is None else f"{row['bound']:.2%}"
+        figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items())
+        command = f"`make chaos FAULT={name} N={row['n']} SEED={row['seed']}`"
+        counts = f"{row['trials']:,} | {row['failures']} | {bound}"
+        told = f"{row['database']} | {row['deliveries']:,} | {figures} | {command}"
+        print(f"| {row['promise']} | {number} {name} | {counts} | {told} |")
+    return 0
 
 
 def _run(names: Sequence[str], options: argparse.Namespace) -> int:

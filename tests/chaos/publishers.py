@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PUBLISH_KEY = "publish-key-of-the-chaos"
 ADMIN_KEY = "admin-key-of-the-chaos"
+#: Stands in every publication, and may stand in no log.
+CANARY = "secret-of-"
 #: Longer than the server's own limit for a write, so that its answer counts.
 TIMEOUT_S = 8.0
 #: Problem types after which nobody knows whether the notification is stored.
@@ -79,7 +81,7 @@ class Publisher:
         return f"{self.name}-{self.asked}"
 
     def body(self, value: str, user: str | None) -> dict[str, Any]:
-        data = {"value": value, "for": user, "canary": f"secret-of-{user or 'everyone'}"}
+        data = {"value": value, "for": user, "canary": f"{CANARY}{user or 'everyone'}"}
         if self.padding:
             data["padding"] = "x" * self.padding
         whom = {"broadcast": True} if user is None else {"user_id": user}

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tests.chaos.checker import FAILURES, Verdict
+from tests.chaos.publishers import CANARY, PUBLISH_KEY
+from tests.chaos.readers import SECRET
 from tests.chaos.world import SETTLE_S, Load, World, judge, open_world
 
 if TYPE_CHECKING:
@@ -91,6 +93,10 @@ class Run:
     def _judge(self, folder: Path) -> None:
         verdict = judge(folder)
         self.verdicts.append(verdict)
+        for log in sorted(folder.glob("server-*.log")):
+            text = log.read_text(errors="replace")
+            for secret in (CANARY, SECRET, PUBLISH_KEY):
+                self.expect(secret not in text, f"{secret} stands in {log.name}")
         for kind in FAILURES:
             for text in verdict.examples[kind]:
                 self.fail(f"{kind}: {text}")
@@ -106,6 +112,7 @@ class Run:
         return {
             "promise": known.promises,
             "fault": f"{known.number} {known.name}",
+            "n": self.n,
             "trials": self.trials,
             "failures": len(self.failures),
             "bound": 3 / self.trials if self.trials and not self.failures else None,

@@ -12,6 +12,7 @@ import trio
 from notifyd import service
 from notifyd.config import Config
 from notifyd.jobs import Jobs
+from notifyd.logs import configure_logging
 from notifyd.service import open_service
 from notifyd.transport.feed import Feed
 from tests.chaos.publishers import ADMIN_KEY, PUBLISH_KEY
@@ -209,6 +210,7 @@ def sweeping() -> Iterator[Sweep]:
 async def cancel(run: Run) -> None:
     """A connection is cancelled before its 1st, 2nd, … N-th turn, for both transports and for the pump that
     works off what waits: no trace of it stays, no frame is cut and followed, nothing is lost."""
+    configure_logging("error", "console")
     load = Load(users=1, readers=0, publishers=1, pause_s=0.01, padding=12_000, churn=0)
     reached = 0
     for kind in ("websocket", "sse", "pump"):
