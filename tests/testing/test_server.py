@@ -1,4 +1,4 @@
-"""What docs/testing.md shows, run: a server in the test, a client through a network that misbehaves."""
+"""As docs/testing.md shows it: a server in the test, a client through a network that misbehaves."""
 
 from __future__ import annotations
 

@@ -248,6 +248,7 @@ async def _hold_lock(run: Run, world: World) -> None:
     holder = sqlite3.connect(world.folder / "notifyd.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     world.fault("locked")
+    await trio.sleep(0.5)  # answers to what was committed before are on their way
     statuses.clear()
     for _ in range(20):
         await trio.sleep(0.5)
