@@ -68,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=int, help="how many trials [default: the fault's own]")
     parser.add_argument("--seed", type=int, help="seed of every random choice [default: a new one]")
     parser.add_argument("--sabotage", help="what is wrong with the server (tests/chaos/sabotage.py)")
-    parser.add_argument("--database", default="sqlite", help="sqlite, or a database URL [default: sqlite]")
+    parser.add_argument(
+        "--database",
+        default="sqlite",
+        help="sqlite, or a URL; {name} in it is another name for each server [default: sqlite]",
+    )
     parser.add_argument("--keep", type=Path, help="folder for what a failing run leaves [default: a new one]")
     parser.add_argument("--json", type=Path, help="append the results to this file, a JSON object a line")
     return parser
@@ -114,6 +118,9 @@ def _run(names: Sequence[str], options: argparse.Namespace) -> int:
         fault = FAULTS[name]
         if fault.missing():
             print(f"{name}: left out, for this machine has no {', '.join(fault.missing())}", file=sys.stderr)
+            continue
+        if fault.only_sqlite and options.database != "sqlite":
+            print(f"{name}: left out, for it is about SQLite alone", file=sys.stderr)
             continue
         run = Run(name, options.n or fault.n, seed, folder, options.database)
         run.sabotage = options.sabotage

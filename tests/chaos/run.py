@@ -74,7 +74,8 @@ class Run:
         self.worlds += 1
         folder = self.folder / f"{self.name}-{self.worlds}"
         before = len(self.failures)
-        url = None if self.database == "sqlite" else self.database
+        name = f"chaos_{self.seed}_{self.name.replace('-', '_')}_{self.worlds}"
+        url = None if self.database == "sqlite" else self.database.replace("{name}", name)
         try:
             async with open_world(
                 folder, self.seed + self.worlds, load=load, database_url=url, **settings
@@ -142,6 +143,7 @@ class Fault:
     about: str
     run: Callable[[Run], Awaitable[None]]
     needs: tuple[str, ...] = ()
+    only_sqlite: bool = False  # it does something to the file, or counts what SQLite does
 
     def missing(self) -> list[str]:
         """Programs that this machine lacks."""
@@ -152,12 +154,19 @@ FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    name: str, number: str, *, promises: str, n: int, needs: tuple[str, ...] = ()
+    name: str,
+    number: str,
+    *,
+    promises: str,
+    n: int,
+    needs: tuple[str, ...] = (),
+    only_sqlite: bool = False,
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Register a fault; its docstring is what `--help` says."""
 
     def register(run: Callable[[Run], Awaitable[None]]) -> Callable[[Run], Awaitable[None]]:
-        FAULTS[name] = Fault(name, number, promises, n, " ".join((run.__doc__ or "").split()), run, needs)
+        about = " ".join((run.__doc__ or "").split())
+        FAULTS[name] = Fault(name, number, promises, n, about, run, needs, only_sqlite)
         return run
 
     return register

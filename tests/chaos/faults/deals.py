@@ -153,7 +153,7 @@ async def _compare(run: Run, world: World, expected: dict[str, set[str]]) -> Non
         run.figures["alerts"] = run.figures.get("alerts", 0) + len(found)
 
 
-@fault("migration", "F22", promises="P1", n=40)
+@fault("migration", "F22", promises="P1", n=40, only_sqlite=True)
 async def migration(run: Run) -> None:
     """kill -9 at the N-th statement of making the tables of a new database, N = 1, 2, 3, …: the next start
     makes them, and `notifyd doctor` finds no problem."""
@@ -179,7 +179,7 @@ async def migration(run: Run) -> None:
     run.figures["reached"] = reached
 
 
-@fault("restore", "F22", promises="P6", n=5)
+@fault("restore", "F22", promises="P6", n=5, only_sqlite=True)
 async def restore(run: Run) -> None:
     """`notifyd backup` under load, more is published, the database is replaced by the copy and gets a new
     epoch: every tab is told `recovered: false`, nobody is told of continuity that is none."""

@@ -31,7 +31,7 @@ async def gauntlet(run: Run) -> None:
         run.progress(f"{run.trials} of {run.n}")
 
 
-@fault("soak", "F25", promises="P1 P2 P3 P4 P5 P7 P9 P10", n=30)
+@fault("soak", "F25", promises="P1 P2 P3 P4 P5 P7 P9 P10", n=30, only_sqlite=True)
 async def soak(run: Run) -> None:
     """For N minutes one server after another is killed, stopped, paused, locked out of its database, cut from
     half of its tabs, in random turn every few seconds, under load. Each thing done is a trial."""
