@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable
 
+    from notifyd.client import Status
     from tests.chaos.history import Recorder
 
 SECRET = "chaos-secret-chaos-secret-chaos-secret-"
@@ -227,20 +228,25 @@ class Reader:
     async def _dial(self) -> trio.abc.Stream:
         return await trio.open_tcp_stream(self.target.host, self.target.port)
 
+    def _note_state(self, status: Status) -> None:
+        """Between two connections of the library; its `connection-established` says that there is one."""
+        if status.state != "connected" and self.connected:
+            self.connected = False
+            self.recorder.note(self.name, "gone")
+
     async def _library(self, nursery: trio.Nursery) -> None:
         """One client for ever: it comes back by itself."""
         async with open_client(
             self.target.url,
             token_for(self.user),
             established=True,
+            on_state=self._note_state,
             dial=self._dial,
             draw=lambda: self.rng.random() * 0.02,
         ) as client:
             async for message in client:
-                if isinstance(message.data, ConnectionEstablished):
-                    if message.data.recovered:
-                        self.cursor = message.data.cursor  # where it really asked to go on is its own affair
-                    self.connected = True
+                if isinstance(message.data, ConnectionEstablished) and message.data.recovered:
+                    self.cursor = message.data.cursor  # where it really asked to go on is its own affair
                 self.take(json.loads(encode_json(message)))
 
 

@@ -116,7 +116,7 @@ class Run:
             "n": self.n,
             "trials": self.trials,
             "failures": len(self.failures),
-            "bound": 3 / self.trials if self.trials and not self.failures else None,
+            "bound": 3 / self.trials if self.trials > 3 and not self.failures else None,
             "database": self.database.partition(":")[0],
             "seed": self.seed,
             "seconds": round(time.monotonic() - self.began, 1),
