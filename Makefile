@@ -6,7 +6,7 @@ BENCH_STAMP := .venv/.bench-ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check quickstarts bench bench-peers generate lock clean
+.PHONY: help setup demo test chaos check quickstarts bench bench-peers generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ demo: $(STAMP) ## three users, a price feed and a page: the main job, live
 
 test: $(STAMP) ## all tests, with branch coverage
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+
+chaos: $(STAMP) ## do something bad to a server many times (FAULT=name N=trials; FAULT=list names them)
+	@$(BIN)/python -m tests.chaos $(or $(FAULT),all) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(STAMP) ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
     server   serve, demo, token, check-config, migrate       talk     publish, listen
     prices   import-prices      backtest   backtest          options  settings as flags, whom to talk to
     why      why                                             wording  messages and errors for people
+    care     backup, restore-epoch, doctor
 
 A module of commands is imported when one of its commands is used, so that `--help` stays quick. Exit codes:
 0 done, 1 it failed, 2 wrong usage or settings; a failure is one line on standard error.
@@ -116,6 +117,38 @@ _COMMANDS = (
         """Bring the database up to date. The server does so as well when it starts.
 
         Example: `notifyd migrate --database-url sqlite:///notifyd.db`""",
+    ),
+    _Command(
+        "backup",
+        "care:backup",
+        """Copy the database to FILE while the server runs.
+
+        The copy is one moment of the database, and has its name only when it is complete, checked and synced.
+        To restore it, stop the server, put the copy where the database was (and delete the old one's -wal and
+        -shm files), run `notifyd restore-epoch` and start the server.
+
+        Example: `notifyd backup /backups/notifyd-monday.db`""",
+    ),
+    _Command(
+        "restore-epoch",
+        "care:restore_epoch",
+        """Give the log a new epoch, after a restore from a copy.
+
+        A restored log lacks what came after the copy, and will use the same numbers for something else. With
+        a new epoch every client is told `recovered: false` and takes the truth from the inbox; without it,
+        some would miss notifications and never know. The server must not run.
+
+        Example: `notifyd restore-epoch --database-url sqlite:///notifyd.db`""",
+    ),
+    _Command(
+        "doctor",
+        "care:doctor",
+        """Look at the database and the settings, and say what breaks a promise.
+
+        It checks the file's integrity, the log's epoch, head and floors, and rows that belong to nothing, and
+        changes nothing; the server may run. A `problem` makes the exit code 1, a `note` does not.
+
+        Example: `notifyd doctor --database-url sqlite:///notifyd.db`""",
     ),
 )
 

@@ -76,6 +76,11 @@ class Inbox:
         """The last committed seq; `on_commit` has been called for it."""
         return self._writer.head
 
+    @property
+    def failed(self) -> bool:
+        """Whether a COMMIT has failed, so that nothing is written any more."""
+        return self._writer.failed is not None
+
     # --- writing ------------------------------------------------------------------------------------
 
     async def append(self, publication: Publication) -> Receipt:

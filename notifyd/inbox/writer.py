@@ -40,8 +40,12 @@ WORK_ROWS = 100
 ROW_BYTES = 4096
 #: Entries handed on at once, before the clock is looked at.
 SLICE_ROWS = 50
+#: Seconds after a failed COMMIT in which those who wait are answered, and readiness says no, before the end.
+LAST_WORDS_S = 1.0
 #: Seconds between looks at a database that did not say whether it committed.
 RETRY_S = 0.25
+
+_FAILED = "the server is stopping, for its database failed to commit"
 
 
 class Phase(Enum):
@@ -105,6 +109,7 @@ class Writer:
         self.head = head
         self.on_commit = on_commit
         self.counts = Counts()
+        self.failed: CommitFailed | None = None  # then nothing is written any more, and the process ends
         self._store = store
         self._send, self._receive = trio.open_memory_channel[Request](queue_size)
         self._unanswered: deque[Request] = deque()  # all that came, but for answered ones at its left end
@@ -118,6 +123,8 @@ class Writer:
 
     def enqueue(self, work: Prepared | Work) -> Request:
         """Put a write in the queue. Raises Unavailable when it is full or the writer has ended."""
+        if self.failed is not None:
+            raise Unavailable(_FAILED)
         request = Request(work, trio.current_time() + PATIENCE_S)
         try:
             self._send.send_nowait(request)
@@ -146,8 +153,22 @@ class Writer:
         try:
             async for first in self._receive:
                 await self._write(self._gather(first))
+        except CommitFailed as error:
+            await self._say_last_words(error)
+            raise
         finally:
             self._abandon()
+
+    async def _say_last_words(self, error: CommitFailed) -> None:
+        """Tell the log, readiness and whoever waits, before the process ends."""
+        log.error(
+            "COMMIT failed: nothing is acknowledged any more, and the process ends", reason=error.detail
+        )
+        self.failed = error
+        for request in self._unanswered:
+            begun = request.phase is Phase.BEGUN
+            _refuse([request], OutcomeUnknown(_FAILED) if begun else Unavailable(_FAILED))
+        await trio.sleep(LAST_WORDS_S)
 
     async def watch_store(self) -> None:
         """Let `run` raise what ends the process when another's COMMIT has failed, as prices' and watches'."""

@@ -310,7 +310,8 @@ class Connection(Feed):
             self._next_beat += self.beat_s
             if self._next_beat <= now:  # beats were missed; there is no need to make up for them
                 self._next_beat = now + self.beat_s
-            self.beat(now)
+            if self.probe is None:  # a new ping would begin the wait for the one on its way anew
+                self.beat(now)
 
     def begin_probe(self, now: float) -> None:
         """A ping has just been put on the socket."""

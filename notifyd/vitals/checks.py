@@ -35,7 +35,8 @@ class Checks:
     def reasons(self) -> Sequence[str]:
         """Why the server is not ready."""
         late = None if self.canary is None else self.canary.late()
-        return [] if late is None else [late]
+        failed = "the database failed to commit" if self._inbox.failed else None
+        return [reason for reason in (late, failed) if reason is not None]
 
     def statistics(self) -> dict[str, Any]:
         """For people; `/metrics` has the whole distributions."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SECRET = "0123456789012345678901234567890123456789"
 COMMANDS = ["serve", "demo", "publish", "listen", "why", "token"]
-COMMANDS += ["import-prices", "backtest", "check-config", "migrate"]
+COMMANDS += ["import-prices", "backtest", "check-config", "migrate", "backup", "restore-epoch", "doctor"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 import trio
 from sqlalchemy import text
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -21,6 +22,7 @@ from notifyd.errors import (
     Unavailable,
 )
 from notifyd.inbox import Publication, Receipt, open_inbox
+from notifyd.inbox.writer import LAST_WORDS_S
 from notifyd.messages import custom
 from notifyd.store.base import NewEntry
 from notifyd.store.sql import open_store
@@ -393,9 +395,26 @@ async def test_a_failed_commit_ends_the_writer_and_acknowledges_nothing(
             nursery.start_soon(results.append, inbox, "waiting")
             await trio.sleep(2)
             await results.append(inbox, "later")
-    assert results.got == {"begun": OutcomeUnknown, "waiting": OutcomeUnknown, "later": Unavailable}
+    assert results.got == {"begun": OutcomeUnknown, "waiting": Unavailable, "later": Unavailable}
     assert results.at == {"begun": 1, "waiting": 1, "later": 2}
     assert heard.entries == []
+
+
+async def test_after_a_failed_commit_there_is_time_to_say_so(
+    autojump_clock: MockClock, opened: Opened, store: FaultyStore
+) -> None:
+    """Whoever asks meanwhile is refused, readiness can be asked, and the log has said why."""
+    with pytest.RaisesGroup(CommitFailed), structlog.testing.capture_logs() as logs:
+        async with opened() as inbox:
+            store.fail(CommitFailed("made up"))
+            with pytest.raises(OutcomeUnknown):
+                await inbox.append(note())
+            assert inbox.failed
+            with pytest.raises(Unavailable):
+                await inbox.append(note())
+            await trio.sleep(100)
+    assert trio.current_time() == LAST_WORDS_S
+    assert [(line["log_level"], line["reason"]) for line in logs] == [("error", "made up")]
 
 
 async def test_a_commit_found_failed_afterwards_ends_the_writer_too(

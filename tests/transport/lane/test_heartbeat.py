@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -15,6 +15,7 @@ from wsproto.events import Ping
 
 from notifyd.config import load_config
 from notifyd.transport.heartbeat import STUCK_S, TICK_S, Probe, Wheel
+from notifyd.transport.outbox import Outbox
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -247,3 +248,16 @@ async def test_a_pause_does_not_reset_a_reader_that_was_slow_before(
     autojump_clock.jump(60)
     await trio.sleep(10)
     assert [(await client.message())["id"] for _ in cursors] == cursors
+
+
+async def test_pings_that_come_often_do_not_hide_a_peer_that_is_gone(
+    autojump_clock: MockClock, open_world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next ping is due before the one on its way has been waited for."""
+    monkeypatch.setattr(Outbox, "unacknowledged", lambda self: self.accepted)
+    async with open_world(heartbeat_seconds=4.0, pong_seconds=2.0) as world:
+        client = await world.websocket()
+        client.answers = False
+        start = trio.current_time()
+        assert await client.closed() == 4012
+        assert trio.current_time() - start <= 4 + STUCK_S + 2

@@ -1,0 +1,140 @@
+"""`notifyd serve` that kills itself at a named point, or was sabotaged: `python -m tests.chaos.victim`.
+
+Nothing of this is in notifyd: this process wraps functions of its own copy before it serves, so that what is
+shipped carries no hooks. By environment variables:
+
+    CHAOS_POINT     POINT:COUNT, kill -9 when the point is passed for the COUNT-th time
+    CHAOS_ARMED     signal: count only after SIGUSR1; otherwise from the start
+    CHAOS_SABOTAGE  name of a sabotage (tests/chaos/sabotage.py)
+    CHAOS_WINDOW    entries of the window, so that a small one overflows
+
+Whatever is counted in a thread or on the loop, the process ends there and then, with nothing written after.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+
+import trio
+from sqlalchemy import event
+
+from notifyd import service
+from notifyd.broker.memory import Broker
+from notifyd.checker import loop
+from notifyd.config import load_config
+from notifyd.errors import ConfigError
+from notifyd.inbox.upkeep import Acks
+from notifyd.inbox.writer import Request
+from notifyd.store import history, log, sql, sqlite, watches
+from notifyd.transport.connection import Connection
+from notifyd.transport.feed import Feed
+from notifyd.transport.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Where a process can be made to end: object and name of the function, `-before` or `-after` it ran.
+POINTS: dict[str, tuple[Any, str]] = {
+    "append": (log, "append"),
+    "remember": (log, "remember"),
+    "commit": (sql.Database, "_commit"),
+    "window": (Broker, "publish"),
+    "answer": (Request, "answer"),
+    "visit": (Feed, "visit"),
+    "write": (Outbox, "try_send"),
+    "resume": (Feed, "go_live"),
+    "end": (Connection, "end"),
+    "ack": (Acks, "_written"),
+    "rule-state": (watches, "replace_states"),
+    "checker-cursor": (history, "advance"),
+    "checker-commit": (loop._Commit, "__call__"),
+}
+#: Also a point: each statement of the writer's connection.
+STATEMENT = "statement"
+
+
+class Trap:
+    """Ends the process at the COUNT-th passing."""
+
+    def __init__(self, count: int, armed: bool) -> None:
+        self.left = count
+        self.armed = armed
+
+    def arm(self, *_: object) -> None:
+        self.armed = True
+
+    def passed(self) -> None:
+        if self.armed:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def names() -> list[str]:
+    """Every point that can be asked for."""
+    return [STATEMENT] + [f"{name}-{when}" for name in POINTS for when in ("before", "after")]
+
+
+def set_trap(point: str, trap: Trap) -> None:
+    """Have `trap` count passings of `point`."""
+    if point == STATEMENT:
+        _count_statements(trap)
+        return
+    name, _, when = point.rpartition("-")
+    owner, attribute = POINTS[name]
+    setattr(owner, attribute, _wrapped(getattr(owner, attribute), trap, when))
+
+
+def _wrapped(function: Callable[..., Any], trap: Trap, when: str) -> Callable[..., Any]:
+    @wraps(function)
+    def counted(*given: Any, **more: Any) -> Any:
+        if when == "before":
+            trap.passed()
+        result = function(*given, **more)
+        if when == "after":
+            trap.passed()
+        return result
+
+    return counted
+
+
+def _count_statements(trap: Trap) -> None:
+    original = sqlite.open_engine
+
+    def open_engine(*given: Any, **more: Any) -> Any:
+        engine = original(*given, **more)
+        if more["writer"]:
+            event.listen(engine, "before_cursor_execute", lambda *_: trap.passed())
+        return engine
+
+    sqlite.open_engine = open_engine
+
+
+def main() -> int:
+    """Prepare as the environment says, and serve."""
+    if "CHAOS_POINT" in os.environ:
+        point, _, count = os.environ["CHAOS_POINT"].partition(":")
+        trap = Trap(int(count), os.environ.get("CHAOS_ARMED") != "signal")
+        signal.signal(signal.SIGUSR1, trap.arm)
+        set_trap(point, trap)
+    if "CHAOS_SABOTAGE" in os.environ:
+        from tests.chaos.sabotage import SABOTAGES
+
+        SABOTAGES[os.environ["CHAOS_SABOTAGE"]]()
+    if "CHAOS_WINDOW" in os.environ:
+        entries = int(os.environ["CHAOS_WINDOW"])
+        service.open_service = partial(service.open_service, window_entries=entries)
+    try:
+        trio.run(service.serve, load_config())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
