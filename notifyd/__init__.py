@@ -7,6 +7,7 @@
     keys        who may do what                      store     the database
     session, messages, auth, config                  pure: no I/O, no clock, no Trio
     client, publisher                                for programs that talk to a server
+    testing                                          for the tests of such programs
 
 Dependencies point down this list only. `async with open_service(config)` runs a server in a program.
 """

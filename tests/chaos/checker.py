@@ -8,7 +8,8 @@ declared      acknowledged and not shown, but the server said `recovered: false`
 duplicated    shown twice to one session, or stored twice
 reordered     shown after something newer, or stored before what had been acknowledged before it was asked
 foreign       shown to a user for whom it was not
-unexpected    shown though nobody published it, or though its publisher was told that it was not stored
+unexpected    shown though nobody published it, or though its publisher was told that it was not stored; a
+              cursor of this very log that is told to lie in the future
 garbled       bytes that break the transport's own rules
 recovered     the publisher never learnt its fate, and it was stored and shown (Jepsen's word)
 unknown       the publisher never learnt its fate, and nobody has seen it
@@ -189,6 +190,10 @@ class _Judge:
         if event.recovered:
             self._resumed(session, event, epoch, start)
             return
+        asked = None if event.asked is None else parse_cursor(event.asked)
+        if event.reason in ("future", "malformed") and asked is not None and asked.epoch == epoch:
+            text = f"{session.name} was given {event.asked}, and is told that it is {event.reason}"
+            self.verdict.blame("unexpected", text)
         session.close_stretch(session.last)
         session.epoch, session.start, session.last = epoch, start, start
 

@@ -214,6 +214,16 @@ def test_recovered_from_another_epoch_is_unexpected() -> None:
     assert blamed(made.judge()) == {"unexpected": 1}
 
 
+def test_a_cursor_that_the_server_gave_and_denies_is_unexpected() -> None:
+    """Something was shown that was not durable."""
+    made = (
+        Made()
+        .live()
+        .add("tab", "connect", user="ann", asked="e-7", cursor="e-6", recovered=False, reason="future")
+    )
+    assert blamed(made.judge()) == {"unexpected": 1}
+
+
 @pytest.mark.parametrize("outcome", ["info", None])
 def test_of_unknown_outcome_and_shown_is_recovered(outcome: str | None) -> None:
     made = Made().live().asked("a")

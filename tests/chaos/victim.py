@@ -27,6 +27,7 @@ from notifyd.broker.memory import Broker
 from notifyd.checker import loop
 from notifyd.config import load_config
 from notifyd.errors import ConfigError
+from notifyd.inbox import writer as writing
 from notifyd.inbox.upkeep import Acks
 from notifyd.inbox.writer import Request
 from notifyd.store import history, log, sql, sqlite, watches
@@ -53,8 +54,9 @@ POINTS: dict[str, tuple[Any, str]] = {
     "checker-cursor": (history, "advance"),
     "checker-commit": (loop._Commit, "__call__"),
 }
-#: Also a point: each statement of the writer's connection.
+#: Also points: each statement of the writer's connection, and each COMMIT that has a publication in it.
 STATEMENT = "statement"
+PUBLICATION = "publication"
 
 
 class Trap:
@@ -76,13 +78,16 @@ class Trap:
 
 def names() -> list[str]:
     """Every point that can be asked for."""
-    return [STATEMENT] + [f"{name}-{when}" for name in POINTS for when in ("before", "after")]
+    return [STATEMENT, PUBLICATION] + [f"{name}-{when}" for name in POINTS for when in ("before", "after")]
 
 
 def set_trap(point: str, trap: Trap) -> None:
     """Have `trap` count passings of `point`."""
     if point == STATEMENT:
         _count_statements(trap)
+        return
+    if point == PUBLICATION:
+        _count_publications(trap)
         return
     name, _, when = point.rpartition("-")
     owner, attribute = POINTS[name]
@@ -114,17 +119,38 @@ def _count_statements(trap: Trap) -> None:
     sqlite.open_engine = open_engine
 
 
+def _count_publications(trap: Trap) -> None:
+    run_group, commit = writing.run_group, sql.Database._commit  # type: ignore[attr-defined]
+    has_any = False
+
+    def noting(tx: Any, requests: Any, head: int) -> Any:
+        nonlocal has_any
+        done = run_group(tx, requests, head)
+        has_any = any(entry.type == "x-chaos" for entry in done.entries)
+        return done
+
+    def committing(self: Any, connection: Any) -> None:
+        nonlocal has_any
+        if has_any:
+            trap.passed()
+        has_any = False
+        commit(self, connection)
+
+    writing.run_group = noting  # type: ignore[attr-defined]
+    sql.Database._commit = committing  # type: ignore[method-assign]
+
+
 def main() -> int:
     """Prepare as the environment says, and serve."""
+    if "CHAOS_SABOTAGE" in os.environ:
+        from tests.chaos.sabotage import SABOTAGES
+
+        SABOTAGES[os.environ["CHAOS_SABOTAGE"]]()
     if "CHAOS_POINT" in os.environ:
         point, _, count = os.environ["CHAOS_POINT"].partition(":")
         trap = Trap(int(count), os.environ.get("CHAOS_ARMED") != "signal")
         signal.signal(signal.SIGUSR1, trap.arm)
         set_trap(point, trap)
-    if "CHAOS_SABOTAGE" in os.environ:
-        from tests.chaos.sabotage import SABOTAGES
-
-        SABOTAGES[os.environ["CHAOS_SABOTAGE"]]()
     if "CHAOS_WINDOW" in os.environ:
         entries = int(os.environ["CHAOS_WINDOW"])
         service.open_service = partial(service.open_service, window_entries=entries)

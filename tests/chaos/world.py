@@ -56,7 +56,7 @@ class World:
     rng: random.Random
     readers: list[Reader] = field(default_factory=list)
     publishers: list[Publisher] = field(default_factory=list)
-    publishing: list[trio.CancelScope] = field(default_factory=list)
+    publishing: list[tuple[trio.CancelScope, Publisher]] = field(default_factory=list)
     fences: int = 0
     settled_in_s: float = 0.0
     patience_s: float = SETTLE_S
@@ -117,18 +117,20 @@ class World:
     def start_publisher(self, publisher: Publisher) -> None:
         """Let it publish until `stop_publishers`."""
         scope = trio.CancelScope()
-        self.publishing.append(scope)
+        self.publishing.append((scope, publisher))
         self.nursery.start_soon(self._publish, publisher, scope)
 
     async def _publish(self, publisher: Publisher, scope: trio.CancelScope) -> None:
         with scope:
             await publisher.run()
 
-    def stop_publishers(self) -> None:
-        """End the load; what was just asked for has no known outcome."""
-        for scope in self.publishing:
+    def stop_publishers(self) -> list[Publisher]:
+        """End the load, and say whose it was; what was just asked for has no known outcome."""
+        stopped = [publisher for _, publisher in self.publishing]
+        for scope, _ in self.publishing:
             scope.cancel()
         self.publishing.clear()
+        return stopped
 
     async def all_connected(self, within_s: float = SETTLE_S) -> None:
         """Raises TooSlowError when some tab is not live in time."""
