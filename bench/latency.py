@@ -36,6 +36,8 @@ RATE = 10.0
 SLOW_RATE = 4.0
 MANY = 10_000
 PIECE_S = 5.0
+#: In which the server reads the pongs of all clients; a publish would wait behind them.
+SETTLE_S = 0.5
 GOAL_LATENCY = 2.0
 GOAL_FROZEN = 1.10
 #: Notifications in one call, each for another user.
@@ -99,6 +101,7 @@ def steady(
     for _ in range(math.ceil(seconds / PIECE_S)):
         for load_alive in alive:
             load_alive.send(PONG)
+        time.sleep(SETTLE_S)
         pieces.append(crowd.run(min(seconds, PIECE_S), rate=rate, each=each, total=total))
     return Ran(
         publishes=sum(ran.publishes for ran in pieces),
