@@ -241,6 +241,7 @@ class Connection(Feed):
         self.position = self.reached
         self.closing = self.busy = True
         self.lane.broker.detach(self)
+        self.lane.wheel.forget(self)
         self.lane.connections.remove(self)
         self.lane.connections.tally.ended(self)
         if self._pump_scope is not None:

@@ -92,13 +92,20 @@ class Wheel:
         self.pong_s = config.pong_seconds
         self.resumed_at = 0.0
         self._clock = clock
-        self._slots: dict[int, list[Timed]] = {}
+        self._slots: dict[int, dict[Timed, None]] = {}
 
     def schedule(self, timed: Timed, when: float) -> None:
         """Tick `timed` at `when` (monotonic seconds), or earlier when it is due earlier already."""
         if when < timed.due:
+            self.forget(timed)
             timed.due = when
-            self._slots.setdefault(math.ceil(when / TICK_S), []).append(timed)
+            self._slots.setdefault(math.ceil(when / TICK_S), {})[timed] = None
+
+    def forget(self, timed: Timed) -> None:
+        """Tick it no more, and let go of it."""
+        if timed.due < math.inf:
+            self._slots.get(math.ceil(timed.due / TICK_S), {}).pop(timed, None)
+            timed.due = math.inf
 
     async def run(self) -> Never:
         """Turn the wheel until cancelled; run again after a crash, it goes on where it was."""
@@ -123,7 +130,7 @@ class Wheel:
                     await trio.lowlevel.checkpoint()
 
     def _tick(self, timed: Timed, now: float) -> None:
-        if timed.due > now:  # it was moved, and is in another slot as well
+        if timed.due > now:  # moved or forgotten in this very turn
             return
         timed.due = math.inf
         try:

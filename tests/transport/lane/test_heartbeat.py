@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,24 @@ async def test_an_earlier_moment_wins_and_the_later_one_is_forgotten(
     wheel.schedule(timer, start + 5)
     await trio.sleep(20)
     assert [at - start for at, _ in timer.ticks] == [2.0]
+    assert not wheel._slots
+
+
+async def test_what_is_forgotten_is_let_go_of(
+    autojump_clock: MockClock, wheel: Wheel, nursery: trio.Nursery
+) -> None:
+    """An ended connection would otherwise be kept until its next beat."""
+    nursery.start_soon(wheel.run)
+    timer: Timer | None = Timer()
+    assert timer is not None
+    wheel.schedule(timer, trio.current_time() + 10)
+    wheel.schedule(timer, trio.current_time() + 2)
+    wheel.forget(timer)
+    wheel.forget(timer)
+    gone = weakref.ref(timer)
+    timer = None
+    assert gone() is None
+    await trio.sleep(20)
     assert not wheel._slots
 
 
