@@ -61,6 +61,8 @@ async def test_the_gauntlet_catches(run: Run, sabotage: str) -> None:
         ended = sabotage in ENDS_THE_SERVER
         if not ended:
             raise
+    # Without a server no run comes to its end in time, which fails it too.
+    ended = ended or (sabotage in ENDS_THE_SERVER and run.failures != [])
     assert ended or any(run.failed(kind) for kind in CAUGHT_AS[sabotage]), run.failures
 
 
