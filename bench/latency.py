@@ -252,7 +252,7 @@ def with_frozen(plan: Plan, say: Callable[[str], None]) -> list[Row]:
     frozen: list[float] = []
     full: list[int] = []
     for number in range(1, plan.cycles + 1):
-        # Anew each time: a ping that cannot leave ends a frozen client after 12 s, and none comes in the first 15.
+        # Anew each time: no ping comes in the first 15 s, and one that cannot leave ends a client 12 s later.
         with crowded(NOTIFYD, plan.crowd, RECEIVE_BYTES) as (crowd, server):
             calm.append(steady(crowd, plan.cycle_s, [crowd]).percentile(99))
             full.append(_freeze_until_full(crowd, server, plan.crowd // 100))
