@@ -38,8 +38,8 @@ LIMIT = "bare C loop"
 #: notifyd as a multiple of it, at least.
 GOALS = {LIMIT: 0.90, "Node ws": 1.5, "picows": 1.1, "nchan": 1.5}
 GOAL_BURST = 5.0
-#: How much more than the fastest server delivers the load has to be able to count.
-GOAL_LOAD = 1.5
+#: How much of its core the bare loop has to use up: what it does not use it has waited for the load.
+GOAL_BUSY = 0.9
 #: For the plot.
 SERIES_OF = ("notifyd", LIMIT, "Node ws", "picows")
 SERIES_CLIENTS = (100, 300, 1000, 3000, 10_000)
@@ -91,29 +91,23 @@ def _bursts(turns: Turns, name: str) -> list[float]:
 
 
 def _load_limit(turns: Turns) -> list[Row]:
-    """That the load is not the bottleneck: what it costs it to wait for, read and count a message.
+    """That the load is not the bottleneck: the bare loop never waits for it, its core is busy all the time.
 
-    In this run it sleeps in epoll, so that its processor time is what it works. While it measures it asks
-    without end instead, which spares the servers the waking.
+    Beside it, what the load could count if it slept in epoll and had to be woken. While it measures it asks
+    without end instead, which spares the servers the waking and gives it many messages at once.
     """
-    subject = SUBJECTS[LIMIT]
-    if subject.missing() is not None:
+    if LIMIT not in turns:
         return []
-    with subject.start() as server, load() as crowd:
+    busy = [turn.rate * (turn.own_us + turn.kernel_us) / 1e6 for turn in turns[LIMIT]]
+    with SUBJECTS[LIMIT].start() as server, load() as crowd:
         server.connect(crowd, CLIENTS)
         server.prepare(crowd)
         crowd.run(WARM_UP_S, sleeps=True)
         ran = crowd.run(1.0, sleeps=True)
     limit = ran.messages / (ran.busy * ran.seconds)
-    fastest = max(statistics.median(turn.rate for turn in each) for each in turns.values())
     return [
-        figure("what the load can count, each message read alone", limit, "/s"),
-        at_least(
-            "what the load can count, against the fastest server",
-            GOAL_LOAD,
-            limit / fastest,
-            told=against(limit, fastest, "/s"),
-        ),
+        at_least(f"part of its core that {LIMIT} uses", GOAL_BUSY, statistics.median(busy), rounds=busy),
+        figure("what the load can count asleep, each message read alone", limit, "/s"),
     ]
 
 
