@@ -314,9 +314,9 @@ async def open_store(
 ) -> AsyncIterator[SqlStore]:
     """Lock the database for this process, bring its tables up to date and serve calls until the end.
 
-    `clock` gives milliseconds since 1970; a call that takes a thread longer than `deadline_s` seconds is
-    given up. `in_thread` runs the calls, `draw` gives random bytes as text. Raises ConfigError for a database that cannot be used. On the way out it waits `deadline_s` for
-    calls under way.
+    `clock` gives milliseconds since 1970; `in_thread` runs each call, and one that takes it longer than
+    `deadline_s` seconds is given up. `draw` gives random bytes as text. Raises ConfigError for a database
+    that cannot be used. On the way out it waits `deadline_s` for calls under way.
     """
     with open_database(url, busy_s=deadline_s * BUSY_PART) as database:
         epoch = await in_thread(prepare, database, clock(), draw)

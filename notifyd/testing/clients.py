@@ -2,7 +2,8 @@
 
 They have no task of their own and do nothing by themselves but answer Ping frames (and not even that, with
 `answers_pings=False`): what a client has not received yet lies in the sockets, so that one which stops
-receiving is a slow reader. They work over whatever `dial` opens: `Simulation.dial`, or `dial_url(server.url)`.
+receiving is a slow reader. They work over whatever `dial` opens: `Simulation.dial`, or
+`dial_url(server.url)`.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class FakeClient:
     async def _more(self) -> bytes:
         """Bytes of the server's, empty at their end. Raises Ended for a connection that broke."""
         try:
-            return await self.stream.receive_some(65536)
+            return bytes(await self.stream.receive_some(65536))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Ended(1006, str(error)) from error
 
@@ -143,15 +144,16 @@ class FakeWebSocket(FakeClient):
         await self.stream.send_all(self._wire.send(Request(HOST, target, extra_headers=headers)))
         event = await self._event()
         if isinstance(event, RejectConnection):
-            body = b""
-            while not isinstance(event := await self._event(), RejectData) or not event.body_finished:
-                body += bytes(event.data) if isinstance(event, RejectData) else b""
-            raise Refused(self.received_status(event), body + bytes(event.data))
+            raise Refused(event.status_code, await self._rejection() if event.has_body else b"")
         assert isinstance(event, AcceptConnection), event
 
-    @staticmethod
-    def received_status(event: Event) -> int:
-        return int(getattr(event, "status_code", 0))
+    async def _rejection(self) -> bytes:
+        body = b""
+        while isinstance(event := await self._event(), RejectData):
+            body += bytes(event.data)
+            if event.body_finished:
+                break
+        return body
 
     async def _event(self) -> Event:
         while not self._events:
@@ -370,7 +372,7 @@ async def _ask(
 
 async def _next_event(http: h11.Connection, stream: trio.abc.HalfCloseableStream) -> Any:
     while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(await stream.receive_some(65536))
+        http.receive_data(bytes(await stream.receive_some(65536)))
     return event
 
 

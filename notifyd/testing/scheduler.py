@@ -1,6 +1,6 @@
 """The order in which Trio runs its tasks, in the hand of a seed.
 
-The only file that uses Trio's private names; `tests/testing/test_scheduler.py` fails clearly when they change.
+The only file that uses Trio's private names; tests/testing/test_scheduler.py fails clearly when they change.
 Trio shuffles every batch of runnable tasks with a random generator of its own, and sorts it before that only
 when it is asked to: it then depends on nothing but the generator.
 """

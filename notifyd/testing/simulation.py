@@ -141,7 +141,7 @@ class Simulation:
         self.trace.note("stopped")
 
     async def kill(self) -> None:
-        """As kill -9 does: nothing is drained, told or written any more. Returns when `start` may be called."""
+        """As kill -9 does: nothing is drained, told or written any more. `start` may be called then."""
         if not self._killed:
             self._calls.kill()
             self._die()
