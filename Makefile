@@ -6,7 +6,7 @@ BENCH_STAMP := .venv/.bench-ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check quickstarts bench bench-peers generate lock clean
+.PHONY: help setup demo test chaos simulate check quickstarts bench bench-peers generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: $(STAMP) ## all tests, with branch coverage
 
 chaos: $(STAMP) ## do something bad to a server many times (FAULT=name N=trials; FAULT=list names them)
 	@$(BIN)/python -m tests.chaos $(or $(FAULT),all) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+simulate: $(STAMP) ## random histories of a whole server in virtual time (N=steps SEED=seed)
+	@$(BIN)/python -m tests.simulation $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(STAMP) ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

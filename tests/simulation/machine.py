@@ -184,9 +184,14 @@ class Notifyd(RuleBasedStateMachine):
     def at_once(self, steps: list[Any]) -> None:
         self.do("at_once", steps=steps)
 
-    @rule(point=st.sampled_from(["now", "before", "inside", "after"]), count=st.integers(1, 9), steps=CROWD)
-    def kill(self, point: str, count: int, steps: list[Any]) -> None:
-        self.do("kill", point=point, count=count, steps=steps)
+    @rule(
+        point=st.sampled_from(["now", "before", "inside", "inside", "after", "after"]),
+        count=st.integers(1, 9),
+        of=st.sampled_from(["run_group", "run_group", ""]),
+        steps=CROWD,
+    )
+    def kill(self, point: str, count: int, of: str, steps: list[Any]) -> None:
+        self.do("kill", point=point, count=count, of=of, steps=steps)
 
     @rule()
     def restart(self) -> None:
