@@ -44,9 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _search(number, min(BATCH, left), phases)
         except Exception as fault:
             traceback.print_exception(fault, limit=-4)
-            print(
-                f"DIVERGENCE with seed {number} after {Notifyd.steps:,} steps: {type(fault).__name__}: {fault}"
-            )
+            where = f"DIVERGENCE with seed {number} after {Notifyd.steps:,} steps"
+            print(f"{where}: {type(fault).__name__}: {fault}")
             return 1
         number += 1
         print(_told(began), flush=True)
@@ -68,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _search(number: int, examples: int, phases: Sequence[Phase]) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         seed(number)(Notifyd),
         settings=settings(
             max_examples=max(examples, 1),

@@ -80,19 +80,19 @@ TAB = st.integers(0, 2)
 STATES = st.sampled_from(["seen", "read", "archived"])
 WANTED = st.none() | st.integers(1, 3)
 BACK = st.integers(0, 5)
-PUBLISH = {
+PUBLISH: dict[str, Any] = {
     "to": TO,
     "size": st.sampled_from([5, 5, 9_000]),
     "lifetime_s": st.sampled_from([None, None, 2.0, 60.0]),
 }
-CONNECT = {
+CONNECT: dict[str, Any] = {
     "tab": TAB,
     "transport": st.sampled_from(["websocket", "sse"]),
     "where": st.sampled_from(
         ["on", "on", "on", "before", "beginning", "nowhere", "future", "other", "garbage"]
     ),
 }
-MARK = {"tab": TAB, "state": STATES, "wanted": WANTED}
+MARK: dict[str, Any] = {"tab": TAB, "state": STATES, "wanted": WANTED}
 
 
 def _step(name: str, **given: Any) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.simulation.machine import Driver, Notifyd
 
+COMMAND = (sys.executable, "-m", "tests.simulation")
 #: Sabotages (tests/chaos/sabotage.py) that random histories must find, and what they say then.
 CAUGHT_AS = {
     "live-before-caught-up": "was not shown",
@@ -72,7 +73,10 @@ def test_each_step_does_what_it_says() -> None:
     do("repeat", back=1)
     assert world.receipts.keys() >= {"v14", "v15"}
     do("weather", latency_s=0.3, cut_chance=0.6)
-    do("at_once", steps=[("publish", {"to": None}), ("connect", dict(tab=2, transport="sse", where="on"))])
+    do(
+        "at_once",
+        steps=[("publish", {"to": None}), ("connect", {"tab": 2, "transport": "sse", "where": "on"})],
+    )
     do("restart")
     do("wait", seconds=100.0)
     do("settle")
@@ -85,8 +89,7 @@ def test_each_step_does_what_it_says() -> None:
 def test_a_sabotage_is_found(sabotage: str) -> None:
     """In a process of its own, for a sabotage stays."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--n", "3000", "--seed", "1", "--no-shrink"]
-        + ["--sabotage", sabotage],
+        [*COMMAND, "--n", "3000", "--seed", "1", "--no-shrink", "--sabotage", sabotage],
         env={**os.environ, "PYTHONHASHSEED": "0"},
         capture_output=True,
         text=True,
@@ -99,7 +102,7 @@ def test_a_sabotage_is_found(sabotage: str) -> None:
 
 def test_the_command_counts_its_steps() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--n", "60", "--seed", "3"],
+        [*COMMAND, "--n", "60", "--seed", "3"],
         capture_output=True,
         text=True,
         check=False,

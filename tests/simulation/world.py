@@ -11,12 +11,11 @@ import trio
 
 from notifyd.testing import Answer, Ended, FakeWebSocket, Refused, Simulation, call, connect_fake
 from tests.simulation.model import RANKS, Model, Row
+from tests.simulation.seat import Seat
 from tests.simulation.tab import Tab
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from notifyd.testing import FakeClient
 
 USERS = ("ann", "bob")
 #: Settings under which windows overflow, rows are too many and old ones expire within a few steps.
@@ -31,37 +30,8 @@ KEEP = SETTINGS["max_rows_per_user"]
 RETENTION_MS = round(SETTINGS["retention_days"] * 86_400_000)
 #: Virtual seconds within which everything that was published must have been shown.
 PATIENCE_S = 120.0
-#: With these a stream may end without anything being wrong; 1013 only of a tab whose next entries are gone.
-FINE = {1000, 1001, 1006, 4012, 1013}
 COLUMNS = "seq, notification_id, user_id, created_ms, expires_ms, data"
 GONE = (Ended, OSError)
-
-
-class Seat:
-    """A tab's connection, and the task that reads from it unless it is stalled."""
-
-    def __init__(self, tab: Tab) -> None:
-        self.tab = tab
-        self.client: FakeClient | None = None
-        self.awake = trio.Event()
-        self.awake.set()
-
-    def stall(self) -> None:
-        if self.awake.is_set():
-            self.awake = trio.Event()
-
-    async def read(self, client: FakeClient) -> None:
-        """Until the stream ends, or the tab has another."""
-        try:
-            while client is self.client:
-                await self.awake.wait()
-                self.tab.take(await client.receive())
-        except Ended as end:
-            assert end.code in FINE, end
-        finally:
-            await client.aclose()
-            if client is self.client:
-                self.client = None
 
 
 class World:
