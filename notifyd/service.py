@@ -64,9 +64,10 @@ DRAIN_MARGIN_S = 1.5
 SWITCH_INTERVAL_S = 0.0005
 #: Seconds in which the ledger's last lines are written.
 LAST_LINES_S = 1.0
-#: New objects after which the collector looks for cycles among them. A connection brings some dozens, and
-#: what is short-lived goes without the collector: at Python's 700 it took a tenth of each handshake.
-YOUNG_OBJECTS = 5000
+#: `gc.set_threshold`: new objects after which the collector looks for cycles among them, how many such looks
+#: before one at their survivors, how many of those before one at everything. At Python's 700 the first took a
+#: tenth of each handshake; at ten times 5,000 the second was one pause of 15 ms in a storm of connects.
+COLLECTOR = (2500, 2, 100)
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -363,4 +364,4 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(*COLLECTOR)
