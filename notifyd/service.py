@@ -32,11 +32,12 @@ from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
 from notifyd.keys import keys_from_config
 from notifyd.logs import configure_logging
+from notifyd.outside import Outside
 from notifyd.signals import open_stop
 from notifyd.store.sql import open_store
 from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
-from notifyd.transport.door import Door, open_listeners, url_of
+from notifyd.transport.door import Door, url_of
 from notifyd.transport.heartbeat import Wheel
 from notifyd.transport.hypercorn import open_http
 from notifyd.transport.sse import serve_sse
@@ -161,15 +162,18 @@ async def open_service(
     blueprints: Sequence[Blueprint] = (),
     clock: Callable[[], int] = wall_ms,
     window_entries: int = MAX_ENTRIES,
+    outside: Outside | None = None,
 ) -> AsyncIterator[Service]:
     """Run a server as long as the block: listening when it is entered, drained and closed when it is left.
 
-    `blueprints` are added to the HTTP app. Raises ConfigError when a setting cannot be used.
+    `blueprints` are added to the HTTP app. `outside` is for tests: other sockets than the kernel's, ….
+    Raises ConfigError when a setting cannot be used.
     Cancellation: nothing is drained; connections end at once, and the store is closed in order.
     """
+    outside = outside or Outside()
     async with (
-        open_store(config.database_url, clock=clock) as store,
-        _open_log(config, store, clock, window_entries) as (inbox, broker),
+        open_store(config.database_url, clock=clock, draw=outside.draw, in_thread=outside.in_thread) as store,
+        _open_log(config, store, clock, window_entries, outside) as (inbox, broker),
         open_jobs() as jobs,
     ):
         service = Service(config, store, inbox, broker, keys_from_config(config))
@@ -195,7 +199,7 @@ async def open_service(
             jobs.start("listen", partial(listen, store.listener, mover.wake))
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
-        async with _open_front(service, parts, wheel, clock, blueprints):
+        async with _open_front(service, parts, wheel, clock, blueprints, outside):
             yield service
         with trio.move_on_after(LAST_LINES_S):
             await journal.flush(inbox, broker, clock)
@@ -203,7 +207,7 @@ async def open_service(
 
 @asynccontextmanager
 async def _open_log(
-    config: Config, store: Store, clock: Callable[[], int], window_entries: int
+    config: Config, store: Store, clock: Callable[[], int], window_entries: int, outside: Outside
 ) -> AsyncIterator[tuple[Inbox, Broker]]:
     """The log's writer and the window over it; the window is filled before anything can be appended."""
     async with open_inbox(
@@ -212,6 +216,7 @@ async def _open_log(
         on_commit=lambda entries, withdrawn: None,
         retention_ms=round(config.retention_days * DAY_MS),
         max_rows_per_user=config.max_rows_per_user,
+        draw=outside.draw,
     ) as inbox:
         window = Window(inbox.epoch, inbox.head, max_entries=window_entries)
         entries, floor = await inbox.newest(window_entries, MAX_BYTES // 4)
@@ -228,6 +233,7 @@ async def _open_front(
     wheel: Wheel,
     clock: Callable[[], int],
     blueprints: Sequence[Blueprint],
+    outside: Outside,
 ) -> AsyncIterator[None]:
     """The app's lifespan, the connections, and the doors that let them in; drained when it is left."""
     config = service.config
@@ -245,6 +251,8 @@ async def _open_front(
             nursery=connections,
             clock=clock,
             config=config,
+            network=outside.network,
+            draw=outside.draw,
         )
         main = Door(
             websocket=partial(serve_websocket, lane=lane),
@@ -254,13 +262,15 @@ async def _open_front(
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
             trusted_hops=config.trusted_hops,
             turnstile=service.connections.turnstile,
+            network=outside.network,
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:
-            binds.append((Door(websocket=None, sse=None, http=operator_http.serve), config.operator_listen))
+            operators = Door(websocket=None, sse=None, http=operator_http.serve, network=outside.network)
+            binds.append((operators, config.operator_listen))
         async with trio.open_nursery() as accepting:
             for door, address in binds:
-                listeners = open_listeners(address)
+                listeners = outside.network.listen(address)
                 service.doors.append(door)
                 service.urls.append(url_of(listeners[0]))
                 await accepting.start(partial(door.serve, connections=connections), listeners)
