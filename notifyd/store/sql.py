@@ -313,7 +313,7 @@ async def open_store(
 @contextmanager
 def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
     """The locked database and its connections, before `prepare`. Raises ConfigError."""
-    dialect = _dialect_of(url, busy_s)
+    dialect = dialect_of(url, busy_s)
     with dialect.held():
         database = Database(dialect)
         try:
@@ -322,8 +322,14 @@ def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
             database.close()
 
 
-def _dialect_of(url: str, busy_s: float) -> Dialect:
-    if url.partition("://")[0] in ("postgresql", "postgres"):
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a database of PostgreSQL; any other is to be a file."""
+    return url.partition("://")[0] in ("postgresql", "postgres")
+
+
+def dialect_of(url: str, busy_s: float) -> Dialect:
+    """How to speak to the database that the URL names. Raises ConfigError."""
+    if is_postgres(url):
         from notifyd.store.postgres import Postgres  # its driver is an extra
 
         return Postgres(url, busy_s=busy_s)

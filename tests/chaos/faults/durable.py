@@ -46,7 +46,7 @@ async def _die(run: Run, world: World, what: str) -> bool:
     return False
 
 
-@fault("fsync", "F2", promises="P1 P2 P3", n=60, needs=("strace",), only_sqlite=True)
+@fault("fsync", "F2", promises="P1 P2 P3", n=60, needs=("strace",), only="sqlite")
 async def fsync(run: Run) -> None:
     """kill -9 on entering the N-th fdatasync of a life, for N = 1, 2, 3, …: those of starting, of commits and
     of checkpoints; a row that was acknowledged is there, one that was not may be."""
@@ -107,7 +107,7 @@ async def points(run: Run) -> None:
     run.figures["reached"] = reached
 
 
-@fault("eio", "F4", promises="P1 P20", n=5, needs=("strace",), only_sqlite=True)
+@fault("eio", "F4", promises="P1 P20", n=5, needs=("strace",), only="sqlite")
 async def eio(run: Run) -> None:
     """From a random commit on every fsync fails with EIO: nothing is acknowledged after the first failure,
     publishers get 503, /readyz is not 200 any more, the log says why, and the process ends by itself."""
@@ -160,7 +160,7 @@ async def _ends_after_eio(run: Run, world: World) -> None:
     run.figures["told_503"] = run.figures.get("told_503", 0) + len(refused)
 
 
-@fault("disk-full", "F5", promises="P1 P2", n=5, only_sqlite=True)
+@fault("disk-full", "F5", promises="P1 P2", n=5, only="sqlite")
 async def disk_full(run: Run) -> None:
     """The database lies on a small tmpfs that another program fills: publishers get 507 and nothing else,
     connections stay, and with the space the service is back within 5 s."""
@@ -223,7 +223,7 @@ def _tmpfs(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@fault("locked", "F6", promises="P1 P9 P20", n=3, only_sqlite=True)
+@fault("locked", "F6", promises="P1 P9 P20", n=3, only="sqlite")
 async def locked(run: Run) -> None:
     """Another program holds the database's lock for 10 s: publishers get 503 within their 5 s, connections
     and pings go on, and the service is back within 10 s after."""
