@@ -16,6 +16,7 @@ import trio
 from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from notifyd.clock import steady_clock
 from notifyd.errors import (
     CommitFailed,
     ConfigError,
@@ -28,6 +29,7 @@ from notifyd.errors import (
     Unprocessable,
 )
 from notifyd.store.dialect import Fault, first_line
+from notifyd.store.log import newest_key_ms
 from notifyd.store.schema import REVISION, meta, metadata
 from notifyd.store.sqlite import Sqlite
 
@@ -51,12 +53,13 @@ BUSY_PART = 0.9
 class SqlTransaction:
     """What `store.base.Transaction` promises, over one connection."""
 
-    __slots__ = ("connection", "dialect", "now_ms")
+    __slots__ = ("connection", "dialect", "now_ms", "steady_ms")
 
-    def __init__(self, connection: Connection, dialect: Dialect, now_ms: int) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, call: Call) -> None:
         self.connection = connection
         self.dialect = dialect
-        self.now_ms = now_ms
+        self.now_ms = call.now_ms
+        self.steady_ms = call.now_ms if call.steady_ms is None else call.steady_ms
 
     def execute(
         self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
@@ -75,6 +78,7 @@ class Call:
     """One call on its way through a thread; `connection` is set while it holds one."""
 
     now_ms: int
+    steady_ms: int | None = None  # None: as `now_ms`
     connection: Connection | None = None
     interrupted: bool = False
 
@@ -100,7 +104,7 @@ class Database:
         with self._borrowed(self._writers, self.writer_engine, call) as connection:
             with self._translated(connection):
                 connection.begin()
-                result = work(SqlTransaction(connection, self.dialect, call.now_ms))
+                result = work(SqlTransaction(connection, self.dialect, call))
             self._commit(connection)
         return result
 
@@ -111,7 +115,7 @@ class Database:
             self._translated(connection),
         ):
             connection.begin()
-            result = work(SqlTransaction(connection, self.dialect, call.now_ms))
+            result = work(SqlTransaction(connection, self.dialect, call))
             connection.rollback()
         return result
 
@@ -241,7 +245,13 @@ class SqlStore:
     """`store.base.Store` by threads: one for the writer, eight for readers."""
 
     def __init__(
-        self, database: Database, *, epoch: str, clock: Callable[[], int], deadline_s: float
+        self,
+        database: Database,
+        *,
+        epoch: str,
+        clock: Callable[[], int],
+        steady: Callable[[], int],
+        deadline_s: float,
     ) -> None:
         self.epoch = epoch
         self.failed = trio.Event()
@@ -249,6 +259,7 @@ class SqlStore:
         self.reads = 0  # since the start
         self._database = database
         self._clock = clock
+        self._steady = steady
         self._deadline_s = deadline_s
         self._writer = trio.CapacityLimiter(1)
         self._readers = trio.CapacityLimiter(READERS)
@@ -273,7 +284,7 @@ class SqlStore:
         work: Callable[[Transaction], T],
         late: type[StoreError],
     ) -> T:
-        call = Call(self._clock())
+        call = Call(self._clock(), self._steady())
         with trio.CancelScope() as scope:
             slot: Any = _Deadline(limiter, scope, self._deadline_s)
             return await trio.to_thread.run_sync(run, work, call, limiter=slot, abandon_on_cancel=True)
@@ -301,8 +312,11 @@ async def open_store(
     calls under way.
     """
     with open_database(url, busy_s=deadline_s * BUSY_PART) as database:
-        epoch = await trio.to_thread.run_sync(prepare, database, clock())
-        store = SqlStore(database, epoch=epoch, clock=clock, deadline_s=deadline_s)
+        now_ms = clock()
+        epoch = await trio.to_thread.run_sync(prepare, database, now_ms)
+        newest_ms = await trio.to_thread.run_sync(database.read, newest_key_ms, Call(now_ms))
+        steady = steady_clock(now_ms if newest_ms is None else newest_ms)
+        store = SqlStore(database, epoch=epoch, clock=clock, steady=steady, deadline_s=deadline_s)
         try:
             yield store
         finally:

@@ -181,8 +181,8 @@ async def migration(run: Run) -> None:
 
 @fault("restore", "F22", promises="P6", n=5)
 async def restore(run: Run) -> None:
-    """`notifyd backup` (PostgreSQL: pg_dump) under load, more is published, the database is replaced by the copy and gets a new
-    epoch: every tab is told `recovered: false`, nobody is told of continuity that is none."""
+    """`notifyd backup` (PostgreSQL: pg_dump) under load, more is published, the database is replaced by the
+    copy and gets a new epoch: every tab is told `recovered: false`, nobody of continuity that is none."""
     for _ in range(run.n):
         async with run.world(Load(users=3, readers=9, publishers=2, churn=0)) as world:
             await world.server.start()
