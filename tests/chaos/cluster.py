@@ -110,6 +110,21 @@ class Cluster:
             return state != "Z"
         return False
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether a debugger has the postmaster."""
+        return "TracerPid:\t0\n" not in Path(f"/proc/{self.pid}/status").read_text()
+
+    async def panicked(self, within_s: float) -> None:
+        """Until it has ended itself once more because it could not go on. Raises TooSlowError."""
+        before = self._panics()
+        with trio.fail_after(within_s):
+            while self._panics() == before:  # noqa: ASYNC110 - nobody tells when
+                await trio.sleep(0.02)
+
+    def _panics(self) -> int:
+        return Path(self._server.log).read_text(errors="replace").count("PANIC:")
+
     async def start(self) -> None:
         """Start it again, and wait until it answers. Raises TooSlowError."""
         with trio.fail_after(START_S):

@@ -14,7 +14,6 @@ import trio
 
 from notifyd.store.care import examine
 from tests.chaos.publishers import PUBLISH_KEY
-from tests.chaos.readers import token_for
 from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.server import ServerEnded
 
@@ -127,20 +126,9 @@ async def _checked(world: World, items: set[str], expected: dict[str, set[str]])
 
 async def alerts(world: World, user: str) -> list[str]:
     """The items of all deals in a user's inbox."""
-    items: list[str] = []
-    before = ""
     async with httpx2.AsyncClient(timeout=8, trust_env=False) as http:
-        while True:
-            answer = await http.get(
-                f"{world.server.target.url}/v1/notifications",
-                params={"limit": 100} | ({"before": before} if before else {}),
-                headers={"Authorization": f"Bearer {token_for(user)}"},
-            )
-            page = answer.raise_for_status().json()["notifications"]
-            items += [deal["item_id"] for each in page for deal in each["data"].get("deals", ())]
-            if len(page) < 100:
-                return items
-            before = page[-1]["id"]
+        inbox = await world.inbox_of(http, user)
+    return [deal["item_id"] for each in inbox for deal in each["data"].get("deals", ())]
 
 
 async def _compare(run: Run, world: World, expected: dict[str, set[str]]) -> None:
