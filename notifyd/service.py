@@ -181,8 +181,11 @@ async def open_service(
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
         parts = _api_parts(service, jobs, checker, checks, clock)
+        mover = None
+        if store.listener is not None:
+            mover = Mover(store, inbox, clock, round(config.retention_days * DAY_MS))
         parts.metrics.add(
-            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks)
+            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mover)
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
@@ -193,9 +196,9 @@ async def open_service(
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         jobs.start("thinning", Thinner(store, config.price_detail_days).run)
-        if store.listener is not None:
-            mover = Mover(store, inbox)
+        if mover is not None and store.listener is not None:
             jobs.start("outgoing", mover.run)
+            jobs.start("outgoing-upkeep", mover.run_upkeep)
             jobs.start("listen", partial(listen, store.listener, mover.wake))
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
