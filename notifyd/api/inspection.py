@@ -42,7 +42,9 @@ _UserId = Annotated[Id, Meta(description="Whose")]
 
 
 class _FindQuery(Struct, frozen=True):
-    search: Annotated[str, Meta(max_length=128, description="How the ids begin; upper case is not lower")] = ""
+    search: Annotated[str, Meta(max_length=128, description="How the ids begin; upper case is not lower")] = (
+        ""
+    )
     limit: Annotated[int, Meta(ge=1, le=MAX_FOUND, description="At most so many")] = 20
 
 
@@ -154,7 +156,9 @@ async def find_users() -> Response:
     who=OPERATOR,
     query=_UserQuery,
     answers={
-        200: Answer("Open ones and those of the last day", InspectedConnections, {"connections": [_CONNECTION]})
+        200: Answer(
+            "Open ones and those of the last day", InspectedConnections, {"connections": [_CONNECTION]}
+        )
     },
 )
 async def inspect_connections() -> Response:
@@ -170,9 +174,7 @@ async def inspect_connections() -> Response:
     return answer(InspectedConnections(_connections(kept, live)))
 
 
-def _connections(
-    kept: list[Kept], live: Mapping[str, Mapping[str, Any]]
-) -> list[InspectedConnection]:
+def _connections(kept: list[Kept], live: Mapping[str, Mapping[str, Any]]) -> list[InspectedConnection]:
     """What the ledger says, joined with what is open now; of who has just come it says nothing yet."""
     known = {each.connection_id: each for each in reversed(kept)}
     open_ = [_open(each, known.get(name)) for name, each in reversed(live.items())]
@@ -220,7 +222,12 @@ async def inspect_notifications() -> Response:
     check_user_id(query.user_id)
     inbox = parts().inbox
     listing = await inbox.list(
-        query.user_id, since=None, before=query.before or None, limit=query.limit, state=query.state, met=False
+        query.user_id,
+        since=None,
+        before=query.before or None,
+        limit=query.limit,
+        state=query.state,
+        met=False,
     )
     return answer(told_listing(listing, inbox.epoch))
 
