@@ -177,7 +177,7 @@ async def inspect_connections() -> Response:
 def _connections(kept: list[Kept], live: Mapping[str, Mapping[str, Any]]) -> list[InspectedConnection]:
     """What the ledger says, joined with what is open now; of who has just come it says nothing yet."""
     known = {each.connection_id: each for each in reversed(kept)}
-    open_ = [_open(each, known.get(name)) for name, each in reversed(live.items())]
+    open_ = [_open(each, known.get(name)) for name, each in reversed([*live.items()])]
     return open_ + [_ended(each) for name, each in known.items() if name not in live]
 
 
