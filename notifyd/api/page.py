@@ -63,7 +63,7 @@ def page_blueprint(folder: Traversable | None = None) -> Blueprint:
 
 
 def operator_page_blueprint(folder: Traversable | None = None, *, alone: bool = False) -> Blueprint:
-    """Routes for the operators' page at `/operator`; `alone`, on a bind of theirs: at `/` too, and its files."""
+    """Routes for the operators' page: `/operator` and, `alone` on a bind of theirs, `/` and the files."""
     bp = Blueprint("operator_page", __name__)
     contents = _add_files(bp, folder) if alone else read_files(folder or _WEB)
 
