@@ -323,6 +323,10 @@ def _api_parts(
         keys=service.keys,
         clock=clock,
         live_connections=service.broker.live,
+        live_users=service.connections.users_like,
+        user_connections=lambda user_id: [
+            asdict(each) for each in service.connections.connections_of(user_id)
+        ],
         close_user=lambda user_id: service.connections.close_user(user_id, CloseCode.NORMAL),
         refresh=service.connections.refresh,
         statistics=statistics,
