@@ -47,7 +47,7 @@ class File(NamedTuple):
 
 
 def page_blueprint(folder: Traversable | None = None) -> Blueprint:
-    """Routes for `/`, `/client.js` and `/assets/<name>`; the files are read once, here."""
+    """Routes for `/`, `/client.js`, `/react.js` and `/assets/<name>`; the files are read once, here."""
     contents = read_files(folder or files("notifyd") / "web")
     bp = Blueprint("page", __name__)
 
@@ -60,6 +60,11 @@ def page_blueprint(folder: Traversable | None = None) -> Blueprint:
     @hide
     async def client() -> Response:
         return serve(contents.get("client.js"))
+
+    @bp.get("/react.js")
+    @hide
+    async def react() -> Response:
+        return serve(contents.get("react.js"))
 
     @bp.get("/assets/<name>")
     @hide

@@ -1,0 +1,11 @@
+import { readFileSync } from "node:fs";
+import { vi } from "vitest";
+
+/** @param {string} name @returns {any} what the Python tests read too */
+export const golden = (name) => JSON.parse(readFileSync(new URL(`../../../tests/golden/${name}`, import.meta.url), "utf8"));
+
+/** A token as a server signs it, but for the signature. @param {object} claims */
+export const tokenOf = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString("base64url")}.sig`;
+
+/** @param {() => boolean} holds @param {number} [ms] */
+export const until = (holds, ms = 5_000) => vi.waitUntil(holds, { timeout: ms, interval: 5 });
