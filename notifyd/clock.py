@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: The longest that work on the event loop keeps other tasks waiting.
 SLICE_S = 0.004
@@ -13,6 +17,12 @@ SLICE_S = 0.004
 def wall_ms() -> int:
     """Milliseconds since 1970-01-01 UTC; jumps when the system's clock is set."""
     return time.time_ns() // 1_000_000
+
+
+def steady_clock(from_ms: int) -> Callable[[], int]:
+    """Milliseconds that begin at `from_ms` and go on evenly, whatever is done to the system's clock."""
+    began = trio.current_time()
+    return lambda: from_ms + round((trio.current_time() - began) * 1000)
 
 
 class Pace:

@@ -65,9 +65,10 @@ DRAIN_MARGIN_S = 1.5
 SWITCH_INTERVAL_S = 0.0005
 #: Seconds in which the ledger's last lines are written.
 LAST_LINES_S = 1.0
-#: New objects after which the collector looks for cycles among them. A connection brings some dozens, and
-#: what is short-lived goes without the collector: at Python's 700 it took a tenth of each handshake.
-YOUNG_OBJECTS = 5000
+#: `gc.set_threshold`: new objects after which the collector looks for cycles among them, how many such looks
+#: before one at their survivors, how many of those before one at everything. At Python's 700 the first took a
+#: tenth of each handshake; at ten times 5,000 the second was one pause of 15 ms in a storm of connects.
+COLLECTOR = (2500, 2, 100)
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -180,8 +181,11 @@ async def open_service(
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
         parts = _api_parts(service, jobs, checker, checks, clock)
+        mover = None
+        if store.listener is not None:
+            mover = Mover(store, inbox, clock, round(config.retention_days * DAY_MS))
         parts.metrics.add(
-            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks)
+            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mover)
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
@@ -192,9 +196,9 @@ async def open_service(
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         jobs.start("thinning", Thinner(store, config.price_detail_days).run)
-        if store.listener is not None:
-            mover = Mover(store, inbox)
+        if mover is not None and store.listener is not None:
             jobs.start("outgoing", mover.run)
+            jobs.start("outgoing-upkeep", mover.run_upkeep)
             jobs.start("listen", partial(listen, store.listener, mover.wake))
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
@@ -319,6 +323,10 @@ def _api_parts(
         keys=service.keys,
         clock=clock,
         live_connections=service.broker.live,
+        live_users=service.connections.users_like,
+        user_connections=lambda user_id: [
+            asdict(each) for each in service.connections.connections_of(user_id)
+        ],
         close_user=lambda user_id: service.connections.close_user(user_id, CloseCode.NORMAL),
         refresh=service.connections.refresh,
         statistics=statistics,
@@ -373,4 +381,4 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(*COLLECTOR)

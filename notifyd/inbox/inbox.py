@@ -193,15 +193,23 @@ class Inbox:
         )
 
     async def list(
-        self, user_id: str, *, since: str | None, before: str | None, limit: int, state: State | None
+        self,
+        user_id: str,
+        *,
+        since: str | None,
+        before: str | None,
+        limit: int,
+        state: State | None,
+        met: bool = True,
     ) -> Listing:
         """A page of the user's notifications in their current state. Raises Unavailable, BadRequest.
 
         `since` goes forward from a cursor, `before` backward; without either it is the newest, newest first.
+        `met`: it is the user who looks, and who therefore is no newcomer any more.
         """
         if since is not None and before is not None:
             raise BadRequest("since and before exclude each other")
-        newcomer = self._appeared(user_id)
+        newcomer = self._appeared(user_id) if met else self.head
         asked = Question(user_id, self.epoch, newcomer, since, before, limit, state)
         return await self._store.read(partial(reading.answer, asked=asked))
 

@@ -17,6 +17,7 @@ import trio
 from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from notifyd.clock import steady_clock
 from notifyd.errors import (
     CommitFailed,
     ConfigError,
@@ -29,6 +30,7 @@ from notifyd.errors import (
     Unprocessable,
 )
 from notifyd.store.dialect import Fault, first_line
+from notifyd.store.log import newest_key_ms
 from notifyd.store.schema import REVISION, meta, metadata
 from notifyd.store.sqlite import Sqlite
 
@@ -56,12 +58,13 @@ BUSY_PART = 0.9
 class SqlTransaction:
     """What `store.base.Transaction` promises, over one connection."""
 
-    __slots__ = ("connection", "dialect", "now_ms")
+    __slots__ = ("connection", "dialect", "now_ms", "steady_ms")
 
-    def __init__(self, connection: Connection, dialect: Dialect, now_ms: int) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, call: Call) -> None:
         self.connection = connection
         self.dialect = dialect
-        self.now_ms = now_ms
+        self.now_ms = call.now_ms
+        self.steady_ms = call.now_ms if call.steady_ms is None else call.steady_ms
 
     def execute(
         self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
@@ -80,6 +83,7 @@ class Call:
     """One call on its way through a thread; `connection` is set while it holds one."""
 
     now_ms: int
+    steady_ms: int | None = None  # None: as `now_ms`
     connection: Connection | None = None
     interrupted: bool = False
 
@@ -105,7 +109,7 @@ class Database:
         with self._borrowed(self._writers, self.writer_engine, call) as connection:
             with self._translated(connection):
                 connection.begin()
-                result = work(SqlTransaction(connection, self.dialect, call.now_ms))
+                result = work(SqlTransaction(connection, self.dialect, call))
             self._commit(connection)
         return result
 
@@ -116,7 +120,7 @@ class Database:
             self._translated(connection),
         ):
             connection.begin()
-            result = work(SqlTransaction(connection, self.dialect, call.now_ms))
+            result = work(SqlTransaction(connection, self.dialect, call))
             connection.rollback()
         return result
 
@@ -251,6 +255,7 @@ class SqlStore:
         *,
         epoch: str,
         clock: Callable[[], int],
+        steady: Callable[[], int],
         deadline_s: float,
         in_thread: InThread,
     ) -> None:
@@ -260,6 +265,7 @@ class SqlStore:
         self.reads = 0  # since the start
         self._database = database
         self._clock = clock
+        self._steady = steady
         self._deadline_s = deadline_s
         self._in_thread = in_thread
         self._writer = trio.CapacityLimiter(1)
@@ -285,7 +291,7 @@ class SqlStore:
         work: Callable[[Transaction], T],
         late: type[StoreError],
     ) -> T:
-        call = Call(self._clock())
+        call = Call(self._clock(), self._steady())
         with trio.CancelScope() as scope:
             slot: Any = _Deadline(limiter, scope, self._deadline_s)
             result: T = await self._in_thread(run, work, call, limiter=slot, abandon_on_cancel=True)
@@ -319,8 +325,13 @@ async def open_store(
     that cannot be used. On the way out it waits `deadline_s` for calls under way.
     """
     with open_database(url, busy_s=deadline_s * BUSY_PART) as database:
-        epoch = await in_thread(prepare, database, clock(), draw)
-        store = SqlStore(database, epoch=epoch, clock=clock, deadline_s=deadline_s, in_thread=in_thread)
+        now_ms = clock()
+        epoch = await in_thread(prepare, database, now_ms, draw)
+        newest_ms = await in_thread(database.read, newest_key_ms, Call(now_ms))
+        steady = steady_clock(now_ms if newest_ms is None else newest_ms)
+        store = SqlStore(
+            database, epoch=epoch, clock=clock, steady=steady, deadline_s=deadline_s, in_thread=in_thread
+        )
         try:
             yield store
         finally:
@@ -331,7 +342,7 @@ async def open_store(
 @contextmanager
 def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
     """The locked database and its connections, before `prepare`. Raises ConfigError."""
-    dialect = _dialect_of(url, busy_s)
+    dialect = dialect_of(url, busy_s)
     with dialect.held():
         database = Database(dialect)
         try:
@@ -340,8 +351,14 @@ def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
             database.close()
 
 
-def _dialect_of(url: str, busy_s: float) -> Dialect:
-    if url.partition("://")[0] in ("postgresql", "postgres"):
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a database of PostgreSQL; any other is to be a file."""
+    return url.partition("://")[0] in ("postgresql", "postgres")
+
+
+def dialect_of(url: str, busy_s: float) -> Dialect:
+    """How to speak to the database that the URL names. Raises ConfigError."""
+    if is_postgres(url):
         from notifyd.store.postgres import Postgres  # its driver is an extra
 
         return Postgres(url, busy_s=busy_s)

@@ -156,10 +156,10 @@ class FakeWebSocket(FakeClient):
         while not self._events:
             if self._over is not None:
                 raise self._over
-            data = await self._more()
-            self._wire.receive_data(data or None)
-            self._events += self._wire.events()
-            if not data:
+            if data := await self._more():
+                self._wire.receive_data(data)
+                self._events += self._wire.events()
+            else:
                 self._over = Ended(1006, "the connection ended without a Close frame")
         return self._events.pop(0)
 
