@@ -50,7 +50,7 @@ class File(NamedTuple):
 
 
 def page_blueprint(folder: Traversable | None = None) -> Blueprint:
-    """Routes for the users' page: `/`, `/client.js` and `/assets/<name>`."""
+    """Routes for the users' page: `/`, `/client.js`, `/react.js` and `/assets/<name>`."""
     bp = Blueprint("page", __name__)
     contents = _add_files(bp, folder)
 
@@ -85,6 +85,11 @@ def _add_files(bp: Blueprint, folder: Traversable | None) -> dict[str, File]:
     @hide
     async def client() -> Response:
         return serve(contents.get("client.js"))
+
+    @bp.get("/react.js")
+    @hide
+    async def react() -> Response:
+        return serve(contents.get("react.js"))
 
     @bp.get("/assets/<name>")
     @hide

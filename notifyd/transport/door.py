@@ -19,6 +19,7 @@ from notifyd.errors import HttpError, NotFound, Unavailable
 from notifyd.transport.direct import is_plain, serve_direct
 from notifyd.transport.head import from_behind, parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
+from notifyd.transport.network import KERNEL
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
 from notifyd.transport.route import Route, route_of
 from notifyd.transport.stream import DoorStream
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from notifyd.transport.direct import Call
     from notifyd.transport.head import RequestHead
+    from notifyd.transport.network import Network
 
     FastLane = Callable[[socket.socket, RequestHead, bytes], Coroutine[Any, Any, None]]
     HttpTurn = Callable[[DoorStream], Awaitable[None]]
@@ -74,6 +76,7 @@ class Door:
     one request of a DoorStream. `direct` has what answers a plain POST to a path without the HTTP server.
     `trusted_hops` proxies of ours stand in front of the clients. New clients pass the `turnstile`.
     `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
+    `network` is where the listeners come from.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Door:
         limit: Callable[[], int] = connection_limit,
         trusted_hops: int = 0,
         turnstile: Turnstile | None = None,
+        network: Network = KERNEL,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
@@ -96,6 +100,7 @@ class Door:
         self._limit = limit
         self._trusted_hops = trusted_hops
         self._turnstile = turnstile or Turnstile()
+        self._network = network
         self._accepting = trio.CancelScope()
         self._draining = False
         self._turn_over = trio.lowlevel.ParkingLot()
@@ -159,7 +164,7 @@ class Door:
 
     async def _accept_from(self, listener: socket.socket, connections: trio.Nursery) -> None:
         while True:
-            await trio.lowlevel.wait_readable(listener)
+            await self._network.wait_readable(listener)
             if self._accept_some(listener, connections):
                 self._starved = False
                 continue
@@ -202,10 +207,10 @@ class Door:
 
     async def _turn_away(self, sock: socket.socket, peer: str) -> None:
         try:
-            await self._refuse(Wire(sock, peer), NoRoom())
+            await self._refuse(Wire(sock, peer, self._network), NoRoom())
         finally:
             self._refusing -= 1
-            _close(sock)
+            self._close(sock)
 
     # --- one connection -----------------------------------------------------------------------------------
 
@@ -213,7 +218,7 @@ class Door:
         """Whatever a connection raises ends here and is one line in the log."""
         try:
             # Only the coroutine is kept: a head or buffer in this frame would live as long as the connection.
-            fast_lane = await self._receive_requests(Wire(sock, peer))
+            fast_lane = await self._receive_requests(Wire(sock, peer, self._network))
             if fast_lane is not None:
                 await fast_lane
         except* Exception as faults:
@@ -221,7 +226,7 @@ class Door:
             log.error("connection.fault", peer=peer, exc_info=faults)
         finally:
             self._open -= 1
-            _close(sock)
+            self._close(sock)
 
     async def _receive_requests(self, wire: Wire) -> Coroutine[Any, Any, None] | None:
         """Serve HTTP requests until one is for a fast lane, whose coroutine is returned, or none follows."""
@@ -318,8 +323,7 @@ class Door:
             await wire.send_all(refusal(error))
         await wire.finish()
 
-
-def _close(sock: socket.socket) -> None:
-    if sock.fileno() >= 0:
-        trio.lowlevel.notify_closing(sock)
-        sock.close()
+    def _close(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._network.notify_closing(sock)
+            sock.close()
