@@ -69,6 +69,13 @@ class Server:
         assert (self._process.returncode, complaints.decode()) == (0, "")
         self._process = None
 
+    def kill(self) -> None:
+        """As a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
+        self._process = None
+
 
 class Demo(Server):
     """`notifyd demo` in a folder of its own."""
