@@ -9,7 +9,9 @@ import difflib
 import os
 import re
 import secrets
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -45,6 +47,7 @@ def _origin(value: str) -> str:
 
 
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+Paths = Annotated[tuple[str, ...], NoDecode]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode]
 
 
@@ -63,6 +66,15 @@ class Config(BaseSettings):
     public_url: str | None = Field(None, description="the address users see, for links")
 
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of at least 32 bytes")
+    jwt_previous_secret: SecretStr | None = Field(
+        None, description="the HS256 secret of before: its tokens count too, until all have expired"
+    )
+    jwt_public_key_file: Paths = Field(
+        (), description="PEM files of public keys (RS256, ES256, EdDSA), all valid at once, comma-separated"
+    )
+    jwks_url: str | None = Field(
+        None, description="https address of the issuer's JWK Set; http only on the loopback"
+    )
     jwt_user_claim: str = Field("sub", description="the claim that names the user")
     jwt_audience: str | None = Field(None, description="required `aud`, once set")
     jwt_issuer: str | None = Field(None, description="required `iss`, once set")
@@ -90,12 +102,29 @@ class Config(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("publish_keys", "admin_keys", "allowed_origins", mode="before")
+    @property
+    def has_jwt_keys(self) -> bool:
+        """Whether any setting says how tokens are verified."""
+        return bool(self.jwt_secret or self.jwt_previous_secret or self.jwt_public_key_file or self.jwks_url)
+
+    @field_validator(
+        "publish_keys", "admin_keys", "allowed_origins", "jwt_public_key_file", mode="before"
+    )
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return _split(value)
 
-    @field_validator("jwt_secret")
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe_url(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://unset")
+        if parts.username or not parts.hostname or parts.scheme not in ("http", "https"):
+            raise ValueError("write https://HOST/PATH")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("keys that came by http could be anybody's: write https://HOST/PATH")
+        return value
+
+    @field_validator("jwt_secret", "jwt_previous_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES:
@@ -154,6 +183,14 @@ def parse_address(text: str) -> tuple[str, int] | str:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT or unix:PATH")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address, is this very machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def without_password(url: str) -> str:

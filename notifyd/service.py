@@ -27,12 +27,15 @@ from notifyd.broker.window import MAX_BYTES, MAX_ENTRIES, Window
 from notifyd.checker.loop import Checker
 from notifyd.checker.thinning import Thinner
 from notifyd.clock import wall_ms
-from notifyd.errors import CloseCode
+from notifyd.errors import CloseCode, ConfigError, Unavailable
 from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
+from notifyd.jwks import Jwks
 from notifyd.keys import keys_from_config
 from notifyd.logs import configure_logging
-from notifyd.signals import open_stop
+from notifyd.revocations import MAX_REVOCATIONS
+from notifyd.signals import open_stop, run_reloads
+from notifyd.store import revocations
 from notifyd.store.sql import open_store
 from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
@@ -78,8 +81,17 @@ log = structlog.get_logger("notifyd.service")
 class Service:
     """A running server, and the calls a program makes on it when both share a process."""
 
-    def __init__(self, config: Config, store: Store, inbox: Inbox, broker: Broker, keys: Keys) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        inbox: Inbox,
+        broker: Broker,
+        keys: Keys,
+        clock: Callable[[], int] = wall_ms,
+    ) -> None:
         self.config = config
+        self.clock = clock
         self.store = store
         self.inbox = inbox
         self.broker = broker
@@ -138,6 +150,42 @@ class Service:
         self.broker.window.erase(user_id, floor)
         self.connections.close_user(user_id, CloseCode.NORMAL)  # who came while it ran
 
+    async def revoke_token(self, issuer: str, token_id: str, until_ms: int | None) -> int:
+        """Refuse one token from now on, and close what it has open: how many. Raises StoreError."""
+        self._check_room()
+        await self.store.write(lambda tx: revocations.put_token(tx, issuer, token_id, until_ms))
+        self.keys.revocations.add_token(issuer, token_id, until_ms)
+        return self.connections.close_revoked(self.keys.revocations)
+
+    async def revoke_user(self, user_id: str, not_before_ms: int) -> int:
+        """Refuse a user's tokens issued before a moment, and close what they have open: how many.
+
+        Raises StoreError.
+        """
+        self._check_room()
+        await self.store.write(lambda tx: revocations.put_user(tx, user_id, not_before_ms))
+        self.keys.revocations.add_user(user_id, not_before_ms)
+        return self.connections.close_revoked(self.keys.revocations)
+
+    def _check_room(self) -> None:
+        if len(self.keys.revocations) >= MAX_REVOCATIONS:
+            self.keys.revocations.forget_expired(self.clock())
+        if len(self.keys.revocations) >= MAX_REVOCATIONS:
+            raise Unavailable(f"There are {MAX_REVOCATIONS} revocations, and there is no room for more")
+
+    async def reload(self, read_config: Callable[[], Config]) -> None:
+        """Read the settings again and go on with their keys and certificate; no connection is dropped.
+
+        What cannot be used is one line in the log, and everything stays as it was.
+        """
+        try:
+            fresh = await trio.to_thread.run_sync(lambda: keys_from_config(read_config()))
+        except ConfigError as fault:
+            log.error("reload.failed", reason=str(fault))
+            return
+        self.keys.adopt(fresh)
+        log.info("reload.done", keys=True)
+
     def connection_stats(self) -> dict[str, Any]:
         """Live connections and users, as the original's `getConnectionStats()`."""
         return asdict(self.connections.statistics())
@@ -166,12 +214,18 @@ async def open_service(
     `blueprints` are added to the HTTP app. Raises ConfigError when a setting cannot be used.
     Cancellation: nothing is drained; connections end at once, and the store is closed in order.
     """
+    keys = keys_from_config(config)
     async with (
         open_store(config.database_url, clock=clock) as store,
         _open_log(config, store, clock, window_entries) as (inbox, broker),
         open_jobs() as jobs,
     ):
-        service = Service(config, store, inbox, broker, keys_from_config(config))
+        service = Service(config, store, inbox, broker, keys, clock)
+        keys.revocations.fill(*await store.read(revocations.load))
+        if config.jwks_url is not None:
+            jwks = Jwks(config.jwks_url, keys.adopt_fetched)
+            keys.want_keys = jwks.want
+            jobs.start("jwks", jwks.run)
         wheel = Wheel(clock, config)
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
@@ -311,6 +365,8 @@ def _api_parts(
         live_connections=service.broker.live,
         close_user=lambda user_id: service.connections.close_user(user_id, CloseCode.NORMAL),
         refresh=service.connections.refresh,
+        revoke_token=service.revoke_token,
+        revoke_user=service.revoke_user,
         statistics=statistics,
         readiness=readiness,
         on_prices=checker.wake,
@@ -326,32 +382,36 @@ async def serve(
     config: Config,
     *,
     blueprints: Sequence[Blueprint] = (),
+    read_config: Callable[[], Config] | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be the process `notifyd serve`: listen until SIGINT or SIGTERM, then drain and return.
 
-    A second signal cancels what is left. Raises ConfigError when a setting cannot be used.
+    A second signal cancels what is left. SIGHUP reads keys and certificates again, by `read_config`. Raises ConfigError when a setting cannot be used.
     """
     configure_logging(config.log_level, config.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     async with (
         open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
         open_service(config, blueprints=blueprints) as service,
+        trio.open_nursery() as reloads,
     ):
+        await reloads.start(run_reloads, partial(service.reload, read_config or (lambda: config)))
         _mention_gaps(config, service.keys.unchecked)
         _spare_the_collector()
         stop.ready()
         print(f"listening on {service.url}", flush=True)
         task_status.started(service)
         await stop.wait()
+        reloads.cancel_scope.cancel()
 
 
 def _mention_gaps(config: Config, unchecked: Sequence[str]) -> None:
     """Settings without which less works, or is checked, than may be meant."""
     if unchecked:
         log.info("these claims of tokens are not checked", claims=list(unchecked))
-    if config.jwt_secret is None:
-        log.warning("no jwt_secret is set: users come only with tickets that a publisher asks for")
+    if not config.has_jwt_keys:
+        log.warning("no jwt_secret is set, nor other keys of tokens: users come only with tickets that a publisher asks for")
     if not config.publish_keys:
         log.warning("no publish_keys are set: only a token with the scope notifications:write can publish")
 

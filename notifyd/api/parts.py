@@ -39,6 +39,8 @@ class ApiParts:
     live_connections: Callable[[Sequence[str] | None], int]  # of these users together; None: of everyone
     close_user: Callable[[str], int]  # closes a user's live connections and says how many
     refresh: Callable[[str, Identity], bool]  # connection_id, fresh identity; False: the user has none such
+    revoke_token: Callable[[str, str, int | None], Awaitable[int]]  # issuer, token id, until when (ms)
+    revoke_user: Callable[[str, int], Awaitable[int]]  # user, not before (ms); both say how many were closed
     statistics: Callable[[], Mapping[str, Any]]  # JSON for /v1/stats
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored

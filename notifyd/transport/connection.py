@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
+    from notifyd.auth import Identity
     from notifyd.broker.memory import Broker
     from notifyd.config import Config
     from notifyd.inbox import Inbox
@@ -66,6 +67,7 @@ class Connection(Feed):
         "close_code",
         "due",
         "greeting",
+        "identity",
         "marks",
         "probe",
         "session",
@@ -79,6 +81,7 @@ class Connection(Feed):
         now = trio.current_time()
         self.session = Session(now)
         self.due = math.inf
+        self.identity: Identity | None = None  # what the client's token proved last
         self.probe: Probe | None = None
         self.close_code: int | None = None  # once we have closed, or the client has
         self.was_refused = False  # by an HTTP answer instead of a stream
@@ -123,12 +126,13 @@ class Connection(Feed):
 
     # --- beginning --------------------------------------------------------------------------------------
 
-    def admit(self, user_id: str, expires_ms: int) -> bool:
+    def admit(self, identity: Identity) -> bool:
         """The client is this user; False when the user has too many connections."""
-        if not self.lane.connections.admit(self, user_id):
+        if not self.lane.connections.admit(self, identity.user_id):
             return False
-        self.user_id = user_id
-        self.session.accepted(user_id, expires_ms)
+        self.identity = identity
+        self.user_id = identity.user_id
+        self.session.accepted(identity.user_id, identity.expires_ms)
         self.reschedule()
         return True
 
@@ -223,9 +227,11 @@ class Connection(Feed):
         else:
             self._start_pump()
 
-    def refresh(self, expires_ms: int) -> None:
-        """The user has shown a fresh token elsewhere."""
-        self.session.accepted(self.user_id, expires_ms)
+    def refresh(self, identity: Identity) -> None:
+        """A fresh token was shown; another user's changes nothing here."""
+        if identity.user_id == self.user_id:
+            self.identity = identity
+            self.session.accepted(identity.user_id, identity.expires_ms)
 
     def fail(self, fault: Exception) -> None:
         """A defect of ours showed on this connection: one line in the log, and it ends."""

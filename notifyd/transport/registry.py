@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from notifyd.errors import CloseCode
 from notifyd.transport.journal import Journal
 from notifyd.transport.tally import Tally
 from notifyd.transport.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from notifyd.auth import Identity
-    from notifyd.errors import CloseCode
+    from notifyd.revocations import Revocations
     from notifyd.transport.connection import Connection
 
 #: What one `recv` takes at most. Every connection reads into the same buffer, for none waits while it is
@@ -101,12 +102,23 @@ class Connections:
             connection.close(code)
         return len(own)
 
+    def close_revoked(self, revocations: Revocations) -> int:
+        """Close live connections whose token is revoked and say how many they were."""
+        revoked = [
+            connection
+            for connection in self._by_id.values()
+            if connection.identity is not None and revocations.refuses(connection.identity)
+        ]
+        for connection in revoked:
+            connection.close(CloseCode.REVOKED)
+        return len(revoked)
+
     def refresh(self, connection_id: str, identity: Identity) -> bool:
         """Let a live connection live as long as a fresh token; False when the user has no such connection."""
         connection = self._by_id.get(connection_id)
         if connection is None or connection not in self._by_user.get(identity.user_id, ()):
             return False
-        connection.refresh(identity.expires_ms)
+        connection.refresh(identity)
         return True
 
     def statistics(self) -> ConnectionStatistics:

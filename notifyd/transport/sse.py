@@ -145,7 +145,7 @@ class SseConnection(Connection):
         cursor = _cursor_of(head)
         try:
             identity = _identify(head, self.lane)
-            if not self.admit(identity.user_id, identity.expires_ms):
+            if not self.admit(identity):
                 raise TooManyRequests("this user has too many connections")
             self.greeting = answer_head(head, self.lane) + self._cut(b":\nretry: %d\n\n" % RETRY_MS)
             await self.start_stream(cursor)

@@ -11,6 +11,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from notifyd.auth import MissingToken, request_facts
 from notifyd.errors import CloseCode, HttpError, StoreError, Unauthorized
+from notifyd.keys import Revoked
 from notifyd.messages import Ping as PingData
 from notifyd.messages import error
 from notifyd.session import State
@@ -77,6 +78,10 @@ def _identify(head: RequestHead, lane: Lane) -> Identity | Unauthorized:
         return refused
 
 
+def _code_of(refused: Unauthorized) -> CloseCode:
+    return CloseCode.REVOKED if isinstance(refused, Revoked) else CloseCode.BAD_TOKEN
+
+
 def _cursor_of(head: RequestHead) -> str | None:
     query = head.query_params
     return query.get("last_event_id") or query.get("cursor") or None
@@ -119,8 +124,8 @@ class WebSocketConnection(Connection):
             self.reschedule()
         elif isinstance(identity, Unauthorized):
             self.note_refusal(head.peer, 101, identity.slug)
-            self.close(CloseCode.BAD_TOKEN, error("unauthorized", identity.detail))
-        elif self.admit(identity.user_id, identity.expires_ms):
+            self.close(_code_of(identity), error("unauthorized", identity.detail))
+        elif self.admit(identity):
             await self._begin()
         else:
             self.close(CloseCode.CONNECTION_LIMIT)
