@@ -1,7 +1,7 @@
 """Who is calling: token → Identity, and where in a request a token may stand. No I/O, no clock, no Trio.
 
-JSON Web Tokens by RFC 7519 and RFC 8725: each key has one algorithm, never read from the token; every fault of
-a token gives the same answer, so that a forger learns nothing from it.
+JSON Web Tokens by RFC 7519 and RFC 8725: each key has one algorithm, never read from the token; every fault
+of a token gives the same answer, so that a forger learns nothing from it.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ class UnknownKey(Unauthorized):
 
 
 class TokenVerifier:
-    """Verifies tokens made with any of the keys; a text stands for one HS256 secret. With `fetches_keys` there
-    are more in `fetched`, and a token whose key is in neither raises UnknownKey.
+    """Verifies tokens made with any of the keys; a text stands for one HS256 secret.
+
+    With `fetches_keys` there are more in `fetched`, and a token whose key is in neither raises UnknownKey.
 
     `audience`, `issuer` and `type_` are required of every token once given. There is no leeway on `exp`: how
     long a connection outlives its token is the connection's business. Raises ConfigError for a secret that is
@@ -160,7 +161,9 @@ class TokenVerifier:
         if kid is not None and not is_key_id(kid):
             raise ValueError("not a key's name")
         known = (*self._keys, *self._fetched)
-        meant = [key for key in known if key.algorithm == algorithm and (kid is None or key.kid in (None, kid))]
+        meant = [
+            key for key in known if key.algorithm == algorithm and (kid is None or key.kid in (None, kid))
+        ]
         if not meant and self._fetches_keys and algorithm in PUBLIC_ALGORITHMS:
             raise UnknownKey(INVALID_TOKEN_TEXT)
         return meant

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,10 +24,10 @@ from pydantic_settings import (
 )
 
 from notifyd.errors import ConfigError
+from notifyd.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ENV_PREFIX = "NOTIFYD_"
 CONFIG_FILE = "notifyd.toml"
@@ -62,6 +63,8 @@ class Config(BaseSettings):
     operator_listen: str | None = Field(
         None, description="HOST:PORT where metrics, health and admin calls are served, and nowhere else"
     )
+    tls_cert_file: Path | None = Field(None, description="PEM file of the certificate and its chain")
+    tls_key_file: Path | None = Field(None, description="PEM file of the certificate's private key")
     database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE or postgresql://…")
     public_url: str | None = Field(None, description="the address users see, for links")
 
@@ -86,6 +89,28 @@ class Config(BaseSettings):
     trusted_hops: int = Field(0, ge=0, le=10, description="proxies in front whose X-Forwarded-For counts")
 
     max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")
+    max_connections: int = Field(
+        0, ge=0, description="connections at once; 0: as many as the limit of file descriptors has room for"
+    )
+    max_unauthenticated: int = Field(200, ge=1, description="connections at once that still owe their token")
+    auth_seconds: float = Field(5, gt=0, description="seconds for the first frame, with the token")
+    head_seconds: float = Field(5, gt=0, description="seconds for a request head, and for TLS before it")
+    failed_handshakes: int = Field(
+        20, ge=1, description="handshakes without a valid token in 10 s that one address may make (OWASP)"
+    )
+    max_message_bytes: int = Field(
+        16_384, ge=1024, le=1_048_576, description="bytes of one message of a client (OWASP: at most 64 KB)"
+    )
+    max_message_fragments: int = Field(64, ge=1, description="frames of one message of a client")
+    message_rate: float = Field(20, gt=0, description="messages a second of one connection")
+    message_burst: int = Field(40, ge=1, description="messages of one connection at once")
+    control_rate: float = Field(
+        10, gt=0, description="Ping and Pong frames a second of one connection; twice as many at once"
+    )
+    publish_rate: float = Field(
+        1000, ge=0, description="notifications a second of one publisher, twice as many at once; 0: no limit"
+    )
+
     retention_days: float = Field(30, gt=0, description="days that a notification is kept")
     price_detail_days: float = Field(
         90, ge=45, description="days before the newest of its store that every price of an item is kept"
@@ -103,13 +128,26 @@ class Config(BaseSettings):
     log_format: Literal["console", "json"] = "console"
 
     @property
+    def limits(self) -> Limits:
+        """What a stranger's connection may do."""
+        return Limits(
+            max_message_bytes=self.max_message_bytes,
+            max_message_fragments=self.max_message_fragments,
+            message_rate=self.message_rate,
+            message_burst=self.message_burst,
+            control_rate=self.control_rate,
+            control_burst=max(1, round(2 * self.control_rate)),
+            auth_seconds=self.auth_seconds,
+            max_unauthenticated=self.max_unauthenticated,
+            failed_handshakes=self.failed_handshakes,
+        )
+
+    @property
     def has_jwt_keys(self) -> bool:
         """Whether any setting says how tokens are verified."""
         return bool(self.jwt_secret or self.jwt_previous_secret or self.jwt_public_key_file or self.jwks_url)
 
-    @field_validator(
-        "publish_keys", "admin_keys", "allowed_origins", "jwt_public_key_file", mode="before"
-    )
+    @field_validator("publish_keys", "admin_keys", "allowed_origins", "jwt_public_key_file", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return _split(value)
@@ -153,6 +191,12 @@ class Config(BaseSettings):
         }
         if shared:
             raise ValueError("publish_keys and admin_keys share a key; give operators their own")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Config:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together")
         return self
 
     @model_validator(mode="after")

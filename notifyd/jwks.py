@@ -92,7 +92,6 @@ async def fetch_set(url: str) -> bytes:
 
     Raises httpx2.HTTPError, ValueError, OSError.
     """
-    import httpx2
 
     client = await trio.to_thread.run_sync(_open_client, abandon_on_cancel=True)
     async with client, client.stream("GET", url, headers={"Accept": "application/json"}) as response:

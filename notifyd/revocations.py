@@ -41,9 +41,7 @@ class Revocations:
 
     def forget_expired(self, now_ms: int) -> None:
         """Let go of tokens that are past their time."""
-        self._tokens = {
-            key: until for key, until in self._tokens.items() if until is None or until > now_ms
-        }
+        self._tokens = {key: until for key, until in self._tokens.items() if until is None or until > now_ms}
 
     def refuses(self, identity: Identity) -> bool:
         """Whether the token behind `identity` was revoked."""

@@ -32,6 +32,7 @@ from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
 from notifyd.jwks import Jwks
 from notifyd.keys import keys_from_config
+from notifyd.limits import Rates
 from notifyd.logs import configure_logging
 from notifyd.revocations import MAX_REVOCATIONS
 from notifyd.signals import open_stop, run_reloads
@@ -42,7 +43,9 @@ from notifyd.transport.connection import Connections, Lane
 from notifyd.transport.door import Door, open_listeners, url_of
 from notifyd.transport.heartbeat import Wheel
 from notifyd.transport.hypercorn import open_http
+from notifyd.transport.listeners import connection_limit
 from notifyd.transport.sse import serve_sse
+from notifyd.transport.tls import Tls
 from notifyd.transport.websocket import serve_websocket
 from notifyd.vitals.checks import Checks
 from notifyd.vitals.families import ServerCollector
@@ -96,7 +99,8 @@ class Service:
         self.inbox = inbox
         self.broker = broker
         self.keys = keys
-        self.connections = Connections(config.max_connections_per_user)
+        self.tls = _tls_from(config)
+        self.connections = Connections(config.max_connections_per_user, config.limits)
         self.urls: list[str] = []
         self.doors: list[Door] = []
         self.stopping = False
@@ -180,11 +184,13 @@ class Service:
         """
         try:
             fresh = await trio.to_thread.run_sync(lambda: keys_from_config(read_config()))
+            if self.tls is not None:
+                await trio.to_thread.run_sync(self.tls.reload)
         except ConfigError as fault:
             log.error("reload.failed", reason=str(fault))
             return
         self.keys.adopt(fresh)
-        log.info("reload.done", keys=True)
+        log.info("reload.done", certificate=self.tls is not None)
 
     def connection_stats(self) -> dict[str, Any]:
         """Live connections and users, as the original's `getConnectionStats()`."""
@@ -298,6 +304,7 @@ async def _open_front(
             nursery=connections,
             clock=clock,
             config=config,
+            limits=config.limits,
         )
         main = Door(
             websocket=partial(serve_websocket, lane=lane),
@@ -307,6 +314,10 @@ async def _open_front(
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
             trusted_hops=config.trusted_hops,
             turnstile=service.connections.turnstile,
+            tls=service.tls,
+            http2=partial(http.serve_http2, events=partial(serve_sse, lane=lane), hops=config.trusted_hops),
+            head_s=config.head_seconds,
+            limit=partial(_room, config.max_connections),
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:
@@ -315,11 +326,22 @@ async def _open_front(
             for door, address in binds:
                 listeners = open_listeners(address)
                 service.doors.append(door)
-                service.urls.append(url_of(listeners[0]))
+                service.urls.append(url_of(listeners[0], "https" if door.is_secure else "http"))
                 await accepting.start(partial(door.serve, connections=connections), listeners)
             yield
             await _drain(service)
         connections.cancel_scope.cancel()
+
+
+def _tls_from(config: Config) -> Tls | None:
+    if config.tls_cert_file is None or config.tls_key_file is None:
+        return None
+    return Tls(config.tls_cert_file, config.tls_key_file)
+
+
+def _room(max_connections: int) -> int:
+    """How many connections there may be now."""
+    return min(connection_limit(), max_connections or sys.maxsize)
 
 
 async def _drain(service: Service) -> None:
@@ -375,6 +397,7 @@ def _api_parts(
         explain_watch=checker.explain_watch,
         backtest=checker.backtest,
         erase_user=service.erase_user,
+        publish_rates=Rates(rate, 2 * rate) if (rate := service.config.publish_rate) else None,
     )
 
 
@@ -387,7 +410,8 @@ async def serve(
 ) -> None:
     """Be the process `notifyd serve`: listen until SIGINT or SIGTERM, then drain and return.
 
-    A second signal cancels what is left. SIGHUP reads keys and certificates again, by `read_config`. Raises ConfigError when a setting cannot be used.
+    A second signal cancels what is left. SIGHUP has keys and certificates read again, by
+    `read_config`. Raises ConfigError when a setting cannot be used.
     """
     configure_logging(config.log_level, config.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -411,7 +435,9 @@ def _mention_gaps(config: Config, unchecked: Sequence[str]) -> None:
     if unchecked:
         log.info("these claims of tokens are not checked", claims=list(unchecked))
     if not config.has_jwt_keys:
-        log.warning("no jwt_secret is set, nor other keys of tokens: users come only with tickets that a publisher asks for")
+        log.warning(
+            "no jwt_secret or other key is set: users come only with tickets that a publisher asks for"
+        )
     if not config.publish_keys:
         log.warning("no publish_keys are set: only a token with the scope notifications:write can publish")
 

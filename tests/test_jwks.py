@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from notifyd.signing import VerifyingKey
 
 SET = json.dumps(
-    {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}
+    {
+        "keys": [
+            {"kty": "OKP", "crv": "Ed25519", "kid": "d", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+        ]
+    }
 ).encode()
 
 

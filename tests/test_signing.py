@@ -37,9 +37,7 @@ PRIVATE: dict[str, Any] = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
 
 
 def pem(key: Any) -> str:
-    return str(
-        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
-    )
+    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii"))
 
 
 def jwk(key: Any, **more: object) -> dict[str, Any]:

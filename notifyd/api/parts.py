@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from notifyd.config import Config
     from notifyd.inbox import Inbox
     from notifyd.keys import Keys
+    from notifyd.limits import Rates
     from notifyd.store.base import Store
 
 EXTENSION = "notifyd"
@@ -50,6 +51,7 @@ class ApiParts:
     backtest: Backtest  # the checker's: what a watch would have told
     erase_user: Callable[[str], Awaitable[None]]  # everything of a user, everywhere
     metrics: Metrics = field(default_factory=Metrics)
+    publish_rates: Rates | None = None  # by publisher; None: no limit
 
 
 def parts() -> ApiParts:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from notifyd.errors import CloseCode, HttpError, NotFound, StoreError, Unauthorized, Unavailable, Unprocessable
+from notifyd.errors import (
+    CloseCode,
+    HttpError,
+    NotFound,
+    StoreError,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+)
 from notifyd.keys import Revoked
 from notifyd.messages import error
 from notifyd.session import Acknowledge, AcknowledgePinged, Close, Say, SetState, State, Verify

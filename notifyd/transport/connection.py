@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from notifyd.errors import CloseCode
+from notifyd.limits import Limits
 from notifyd.messages import ConnectionEstablished, Reconnect, encode, iso
 from notifyd.session import Session
 from notifyd.transport.actions import perform
@@ -35,6 +36,7 @@ __all__ = ["Connection", "ConnectionStatistics", "Connections", "Lane"]
 
 #: Seconds for a closing handshake; with the wheel's tick the socket is closed within 1 s.
 CLOSE_S: Final = 0.75
+_DEFAULTS: Final = Limits()
 #: Spreads connections that came together over the whole of a heartbeat's interval.
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
@@ -53,6 +55,7 @@ class Lane:
     nursery: trio.Nursery
     clock: Callable[[], int]
     config: Config
+    limits: Limits = _DEFAULTS
 
 
 class Connection(Feed):
@@ -79,7 +82,7 @@ class Connection(Feed):
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
         super().__init__(sock, lane, secrets.token_urlsafe(12))
         now = trio.current_time()
-        self.session = Session(now)
+        self.session = Session(now, lane.limits)
         self.due = math.inf
         self.identity: Identity | None = None  # what the client's token proved last
         self.probe: Probe | None = None

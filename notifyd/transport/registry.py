@@ -10,11 +10,13 @@ import trio
 
 from notifyd.errors import CloseCode
 from notifyd.transport.journal import Journal
+from notifyd.transport.strangers import Strangers
 from notifyd.transport.tally import Tally
 from notifyd.transport.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from notifyd.auth import Identity
+    from notifyd.limits import Limits
     from notifyd.revocations import Revocations
     from notifyd.transport.connection import Connection
 
@@ -45,11 +47,12 @@ class ConnectionStatistics:
 class Connections:
     """Every fast-lane connection, with at most `limit_per_user` of one user."""
 
-    def __init__(self, limit_per_user: int) -> None:
+    def __init__(self, limit_per_user: int, limits: Limits | None = None) -> None:
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.turnstile = Turnstile()
         self.journal = Journal()
         self.tally = Tally()
+        self.strangers = Strangers(limits)
         self._limit = limit_per_user
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
@@ -74,10 +77,12 @@ class Connections:
             self.journal.refused(connection, user_id)
             return False
         self._by_user[user_id] = (*own, connection)
+        self.strangers.known(connection.id)
         return True
 
     def release(self, connection: Connection) -> None:
         """A closing connection no longer counts as its user's; harmless when it never did."""
+        self.strangers.left(connection.id)
         own = self._by_user.get(connection.user_id, ())
         left = tuple(other for other in own if other is not connection)
         if left:

@@ -94,7 +94,7 @@ async def test_a_revoked_token_is_closed_everywhere_and_refused_after_a_restart(
     async with open_service(make_config()) as service:
         assert await status_of(service, bad) == 401
         assert await status_of(service, good) == 200
-        with pytest.raises(AssertionError, match="error"):
+        with pytest.RaisesGroup(AssertionError):
             async with live(service, bad):
                 pass
 
@@ -185,7 +185,7 @@ async def test_an_issuers_published_keys_count(make_config: Callable[..., Config
         async with open_service(make_config(jwt_secret=None, jwks_url=url)) as service:
             good = token(OLD, "ES256", "old")
             with trio.fail_after(20):
-                while (status := await status_of(service, good)) == 503:  # the keys are being fetched
+                while (status := await status_of(service, good)) == 503:  # noqa: ASYNC110 - nothing tells
                     await trio.sleep(0.05)
             assert status == 200
             for _ in range(20):
