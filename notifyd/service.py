@@ -28,6 +28,7 @@ from notifyd.checker.loop import Checker
 from notifyd.checker.thinning import Thinner
 from notifyd.clock import wall_ms
 from notifyd.errors import CloseCode, ConfigError, Unavailable
+from notifyd.floors import check_floors
 from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
 from notifyd.jwks import Jwks
@@ -413,6 +414,7 @@ async def serve(
     A second signal cancels what is left. SIGHUP has keys and certificates read again, by
     `read_config`. Raises ConfigError when a setting cannot be used.
     """
+    check_floors()
     configure_logging(config.log_level, config.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     async with (
