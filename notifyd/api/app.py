@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 
 from notifyd.api import (
     admin,
+    cors,
     items,
     notifications,
     prices,
@@ -95,6 +96,7 @@ def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = parts
     problems.install(app)
+    cors.install(app, parts.config.allowed_origins)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
 

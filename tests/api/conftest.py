@@ -144,11 +144,17 @@ class Api:
 
 
 def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> ApiParts:
+    config = Config.model_validate(settings)
     return ApiParts(
-        config=Config.model_validate(settings),
+        config=config,
         inbox=inbox,
         store=store,
-        keys=Keys(TokenVerifier(SECRET), publish_keys=["pub", "pub-2"], admin_keys=["adm"]),
+        keys=Keys(
+            TokenVerifier(SECRET),
+            publish_keys=["pub", "pub-2"],
+            admin_keys=["adm"],
+            allowed_origins=config.allowed_origins,
+        ),
         clock=lambda: server.now_ms,
         live_connections=server.live_connections,
         close_user=server.close_user,

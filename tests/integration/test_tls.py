@@ -22,8 +22,8 @@ from notifyd.errors import ConfigError
 from notifyd.messages import system_message
 from notifyd.service import open_service
 from notifyd.transport.tls import open_context
+from tests.certificates import trusting, write_certificate
 
-from .certificates import trusting, write_certificate
 from .conftest import SseReader
 
 if TYPE_CHECKING:
