@@ -33,14 +33,14 @@ class Pace:
 
     def __init__(self, together: int = 1) -> None:
         self._slice_s = SLICE_S / together
-        self._until = time.perf_counter() + self._slice_s
+        self._until = trio.current_time() + self._slice_s
 
     async def breathe(self) -> None:
         """Let other tasks run when this slice is used up; not a checkpoint otherwise."""
-        if time.perf_counter() >= self._until:
+        if trio.current_time() >= self._until:
             await trio.lowlevel.checkpoint()
-            self._until = time.perf_counter() + self._slice_s
+            self._until = trio.current_time() + self._slice_s
 
     def rested(self) -> None:
         """The task has just waited for something, so a new slice begins."""
-        self._until = time.perf_counter() + self._slice_s
+        self._until = trio.current_time() + self._slice_s

@@ -10,6 +10,7 @@ import secrets
 import threading
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -34,13 +35,17 @@ from notifyd.store.schema import REVISION, meta, metadata
 from notifyd.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from sqlalchemy import Connection, CursorResult, Engine, Table
     from sqlalchemy.sql import Executable
 
     from notifyd.store.base import Transaction
     from notifyd.store.dialect import Dialect
+
+    #: What trio.to_thread.run_sync is: runs a function with its arguments apart from the loop. Keywords:
+    #: `limiter`, whose acquiring and releasing are awaited, and `abandon_on_cancel`.
+    InThread = Callable[..., Awaitable[Any]]
 
 T = TypeVar("T")
 
@@ -252,6 +257,7 @@ class SqlStore:
         clock: Callable[[], int],
         steady: Callable[[], int],
         deadline_s: float,
+        in_thread: InThread,
     ) -> None:
         self.epoch = epoch
         self.failed = trio.Event()
@@ -261,6 +267,7 @@ class SqlStore:
         self._clock = clock
         self._steady = steady
         self._deadline_s = deadline_s
+        self._in_thread = in_thread
         self._writer = trio.CapacityLimiter(1)
         self._readers = trio.CapacityLimiter(READERS)
         self._token = trio.lowlevel.current_trio_token()
@@ -287,7 +294,8 @@ class SqlStore:
         call = Call(self._clock(), self._steady())
         with trio.CancelScope() as scope:
             slot: Any = _Deadline(limiter, scope, self._deadline_s)
-            return await trio.to_thread.run_sync(run, work, call, limiter=slot, abandon_on_cancel=True)
+            result: T = await self._in_thread(run, work, call, limiter=slot, abandon_on_cancel=True)
+            return result
         self._database.interrupt(call)
         raise late(f"the database has not answered in {self._deadline_s:g} s")
 
@@ -303,20 +311,27 @@ class SqlStore:
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, clock: Callable[[], int], deadline_s: float = 5.0
+    url: str,
+    *,
+    clock: Callable[[], int],
+    deadline_s: float = 5.0,
+    draw: Callable[[int], str] = secrets.token_hex,
+    in_thread: InThread = trio.to_thread.run_sync,
 ) -> AsyncIterator[SqlStore]:
     """Lock the database for this process, bring its tables up to date and serve calls until the end.
 
-    `clock` gives milliseconds since 1970; a call that takes a thread longer than `deadline_s` seconds is
-    given up. Raises ConfigError for a database that cannot be used. On the way out it waits `deadline_s` for
-    calls under way.
+    `clock` gives milliseconds since 1970; `in_thread` runs each call, and one that takes it longer than
+    `deadline_s` seconds is given up. `draw` gives random bytes as text. Raises ConfigError for a database
+    that cannot be used. On the way out it waits `deadline_s` for calls under way.
     """
     with open_database(url, busy_s=deadline_s * BUSY_PART) as database:
         now_ms = clock()
-        epoch = await trio.to_thread.run_sync(prepare, database, now_ms)
-        newest_ms = await trio.to_thread.run_sync(database.read, newest_key_ms, Call(now_ms))
+        epoch = await in_thread(prepare, database, now_ms, draw)
+        newest_ms = await in_thread(database.read, newest_key_ms, Call(now_ms))
         steady = steady_clock(now_ms if newest_ms is None else newest_ms)
-        store = SqlStore(database, epoch=epoch, clock=clock, steady=steady, deadline_s=deadline_s)
+        store = SqlStore(
+            database, epoch=epoch, clock=clock, steady=steady, deadline_s=deadline_s, in_thread=in_thread
+        )
         try:
             yield store
         finally:
@@ -350,17 +365,17 @@ def dialect_of(url: str, busy_s: float) -> Dialect:
     return Sqlite(url, busy_s=busy_s)
 
 
-def prepare(database: Database, now_ms: int) -> str:
+def prepare(database: Database, now_ms: int, draw: Callable[[int], str] = secrets.token_hex) -> str:
     """Bring the tables up to date and give the epoch, drawing one for a new database. Raises ConfigError."""
     try:
-        epoch = database.write(_bring_up, Call(now_ms))
+        epoch = database.write(partial(_bring_up, draw=draw), Call(now_ms))
         database.connect_readers()
     except StoreError as error:
         raise ConfigError(f"database_url: {error.detail}") from error
     return epoch
 
 
-def _bring_up(tx: Transaction) -> str:
+def _bring_up(tx: Transaction, draw: Callable[[int], str]) -> str:
     assert isinstance(tx, SqlTransaction)
     if _revision(tx.connection) != REVISION:
         from notifyd.store.migrations import migrate  # alembic takes a third of a second to import
@@ -370,7 +385,7 @@ def _bring_up(tx: Transaction) -> str:
     _check_columns(tx.connection)
     epoch: str | None = tx.execute(select(meta.c.epoch)).scalar()
     if epoch is None:
-        epoch = secrets.token_hex(8)
+        epoch = draw(8)
         first = {"id": 1, "epoch": epoch, "head": 0, "broadcast_floor": 0, "created_ms": tx.now_ms}
         tx.execute(insert(meta), first | {"checker_cursor": 0})
     return epoch

@@ -32,7 +32,7 @@ from notifyd.errors import ConfigError
 from notifyd.inbox import writer as writing
 from notifyd.inbox.upkeep import Acks
 from notifyd.inbox.writer import Request
-from notifyd.store import history, log, sql, watches
+from notifyd.store import log, runs, sql, watches
 from notifyd.transport.connection import Connection
 from notifyd.transport.feed import Feed
 from notifyd.transport.outbox import Outbox
@@ -53,7 +53,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "end": (Connection, "end"),
     "ack": (Acks, "_written"),
     "rule-state": (watches, "replace_states"),
-    "checker-cursor": (history, "advance"),
+    "checker-cursor": (runs, "advance"),
     "checker-commit": (loop._Commit, "__call__"),
 }
 #: Also points: each statement of the writer's connection, and each COMMIT that has a publication in it.
