@@ -35,13 +35,14 @@ from notifyd.jwks import Jwks
 from notifyd.keys import keys_from_config
 from notifyd.limits import Rates
 from notifyd.logs import configure_logging
+from notifyd.outside import Outside
 from notifyd.revocations import MAX_REVOCATIONS
 from notifyd.signals import open_stop, run_reloads
 from notifyd.store import revocations
 from notifyd.store.sql import open_store
 from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
-from notifyd.transport.door import Door, open_listeners, url_of
+from notifyd.transport.door import Door, url_of
 from notifyd.transport.heartbeat import Wheel
 from notifyd.transport.hypercorn import open_http
 from notifyd.transport.listeners import connection_limit
@@ -71,9 +72,10 @@ DRAIN_MARGIN_S = 1.5
 SWITCH_INTERVAL_S = 0.0005
 #: Seconds in which the ledger's last lines are written.
 LAST_LINES_S = 1.0
-#: New objects after which the collector looks for cycles among them. A connection brings some dozens, and
-#: what is short-lived goes without the collector: at Python's 700 it took a tenth of each handshake.
-YOUNG_OBJECTS = 5000
+#: `gc.set_threshold`: new objects after which the collector looks for cycles among them, how many such looks
+#: before one at their survivors, how many of those before one at everything. At Python's 700 the first took a
+#: tenth of each handshake; at ten times 5,000 the second was one pause of 15 ms in a storm of connects.
+COLLECTOR = (2500, 2, 100)
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -215,16 +217,19 @@ async def open_service(
     blueprints: Sequence[Blueprint] = (),
     clock: Callable[[], int] = wall_ms,
     window_entries: int = MAX_ENTRIES,
+    outside: Outside | None = None,
 ) -> AsyncIterator[Service]:
     """Run a server as long as the block: listening when it is entered, drained and closed when it is left.
 
-    `blueprints` are added to the HTTP app. Raises ConfigError when a setting cannot be used.
+    `blueprints` are added to the HTTP app. `outside` is for tests: other sockets than the kernel's, ….
+    Raises ConfigError when a setting cannot be used.
     Cancellation: nothing is drained; connections end at once, and the store is closed in order.
     """
     keys = keys_from_config(config)
+    outside = outside or Outside()
     async with (
-        open_store(config.database_url, clock=clock) as store,
-        _open_log(config, store, clock, window_entries) as (inbox, broker),
+        open_store(config.database_url, clock=clock, draw=outside.draw, in_thread=outside.in_thread) as store,
+        _open_log(config, store, clock, window_entries, outside) as (inbox, broker),
         open_jobs() as jobs,
     ):
         service = Service(config, store, inbox, broker, keys, clock)
@@ -237,8 +242,11 @@ async def open_service(
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
         parts = _api_parts(service, jobs, checker, checks, clock)
+        mover = None
+        if store.listener is not None:
+            mover = Mover(store, inbox, clock, round(config.retention_days * DAY_MS))
         parts.metrics.add(
-            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks)
+            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mover)
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
@@ -249,13 +257,13 @@ async def open_service(
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         jobs.start("thinning", Thinner(store, config.price_detail_days).run)
-        if store.listener is not None:
-            mover = Mover(store, inbox)
+        if mover is not None and store.listener is not None:
             jobs.start("outgoing", mover.run)
+            jobs.start("outgoing-upkeep", mover.run_upkeep)
             jobs.start("listen", partial(listen, store.listener, mover.wake))
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
-        async with _open_front(service, parts, wheel, clock, blueprints):
+        async with _open_front(service, parts, wheel, clock, blueprints, outside):
             yield service
         with trio.move_on_after(LAST_LINES_S):
             await journal.flush(inbox, broker, clock)
@@ -263,7 +271,7 @@ async def open_service(
 
 @asynccontextmanager
 async def _open_log(
-    config: Config, store: Store, clock: Callable[[], int], window_entries: int
+    config: Config, store: Store, clock: Callable[[], int], window_entries: int, outside: Outside
 ) -> AsyncIterator[tuple[Inbox, Broker]]:
     """The log's writer and the window over it; the window is filled before anything can be appended."""
     async with open_inbox(
@@ -272,6 +280,7 @@ async def _open_log(
         on_commit=lambda entries, withdrawn: None,
         retention_ms=round(config.retention_days * DAY_MS),
         max_rows_per_user=config.max_rows_per_user,
+        draw=outside.draw,
     ) as inbox:
         window = Window(inbox.epoch, inbox.head, max_entries=window_entries)
         entries, floor = await inbox.newest(window_entries, MAX_BYTES // 4)
@@ -288,6 +297,7 @@ async def _open_front(
     wheel: Wheel,
     clock: Callable[[], int],
     blueprints: Sequence[Blueprint],
+    outside: Outside,
 ) -> AsyncIterator[None]:
     """The app's lifespan, the connections, and the doors that let them in; drained when it is left."""
     config = service.config
@@ -306,6 +316,8 @@ async def _open_front(
             clock=clock,
             config=config,
             limits=config.limits,
+            network=outside.network,
+            draw=outside.draw,
         )
         main = Door(
             websocket=partial(serve_websocket, lane=lane),
@@ -319,13 +331,15 @@ async def _open_front(
             http2=partial(http.serve_http2, events=partial(serve_sse, lane=lane), hops=config.trusted_hops),
             head_s=config.head_seconds,
             limit=partial(_room, config.max_connections),
+            network=outside.network,
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:
-            binds.append((Door(websocket=None, sse=None, http=operator_http.serve), config.operator_listen))
+            operators = Door(websocket=None, sse=None, http=operator_http.serve, network=outside.network)
+            binds.append((operators, config.operator_listen))
         async with trio.open_nursery() as accepting:
             for door, address in binds:
-                listeners = open_listeners(address)
+                listeners = outside.network.listen(address)
                 service.doors.append(door)
                 service.urls.append(url_of(listeners[0], "https" if door.is_secure else "http"))
                 await accepting.start(partial(door.serve, connections=connections), listeners)
@@ -386,6 +400,10 @@ def _api_parts(
         keys=service.keys,
         clock=clock,
         live_connections=service.broker.live,
+        live_users=service.connections.users_like,
+        user_connections=lambda user_id: [
+            asdict(each) for each in service.connections.connections_of(user_id)
+        ],
         close_user=lambda user_id: service.connections.close_user(user_id, CloseCode.NORMAL),
         refresh=service.connections.refresh,
         revoke_token=service.revoke_token,
@@ -451,4 +469,4 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(*COLLECTOR)

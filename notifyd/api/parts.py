@@ -10,7 +10,7 @@ from quart import current_app
 from notifyd.api.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from notifyd.api.insight import Backtest, Explain
     from notifyd.api.watch_bulk import SetWatches
@@ -38,6 +38,8 @@ class ApiParts:
     keys: Keys
     clock: Callable[[], int]  # wall clock, milliseconds since 1970
     live_connections: Callable[[Sequence[str] | None], int]  # of these users together; None: of everyone
+    live_users: Callable[[str, int], Iterable[str]]  # prefix, limit → some users who are connected
+    user_connections: Callable[[str], Sequence[Mapping[str, Any]]]  # what each live one is doing
     close_user: Callable[[str], int]  # closes a user's live connections and says how many
     refresh: Callable[[str, Identity], bool]  # connection_id, fresh identity; False: the user has none such
     revoke_token: Callable[[str, str, int | None], Awaitable[int]]  # issuer, token id, until when (ms)

@@ -82,7 +82,7 @@ idempotency = Table(
     Column("body_hash", LargeBinary, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("notification_id", Text, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),  # by `Transaction.steady_ms`
     Index("ix_idempotency_created_ms", "created_ms"),
 )
 

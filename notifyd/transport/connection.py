@@ -17,6 +17,7 @@ from notifyd.session import Session
 from notifyd.transport.actions import perform
 from notifyd.transport.feed import PAGE_BYTES, STALL_S, Feed
 from notifyd.transport.heartbeat import PROBE_LOOK_S, Probe
+from notifyd.transport.network import KERNEL
 from notifyd.transport.registry import Connections, ConnectionStatistics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from notifyd.inbox import Inbox
     from notifyd.keys import Keys
     from notifyd.transport.heartbeat import Wheel
+    from notifyd.transport.network import Network
 
 __all__ = ["Connection", "ConnectionStatistics", "Connections", "Lane"]
 
@@ -56,6 +58,8 @@ class Lane:
     clock: Callable[[], int]
     config: Config
     limits: Limits = _DEFAULTS
+    network: Network = KERNEL
+    draw: Callable[[int], str] = secrets.token_hex  # so many random bytes, as text
 
 
 class Connection(Feed):
@@ -80,7 +84,7 @@ class Connection(Feed):
     transport: ClassVar[str]
 
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
-        super().__init__(sock, lane, secrets.token_urlsafe(12))
+        super().__init__(sock, lane, lane.draw(12))
         now = trio.current_time()
         self.session = Session(now, lane.limits)
         self.due = math.inf
@@ -177,10 +181,11 @@ class Connection(Feed):
     async def read(self) -> None:
         """Read until the client has gone, or our time for closing is over."""
         sock = self.outbox.sock
+        wait_readable = self.lane.network.wait_readable
         buffer, turnstile = self.lane.connections.receive_buffer, self.lane.connections.turnstile
         while not self.outbox.gone:
             try:
-                await trio.lowlevel.wait_readable(sock)
+                await wait_readable(sock)
                 if turnstile.is_full():
                     await turnstile.wait()
                 size = sock.recv_into(buffer)

@@ -19,6 +19,7 @@ from notifyd.errors import HttpError, NotFound, Unavailable
 from notifyd.transport.direct import is_plain, serve_direct
 from notifyd.transport.head import from_behind, parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
+from notifyd.transport.network import KERNEL
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
 from notifyd.transport.route import Route, route_of
 from notifyd.transport.stream import DoorStream
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from notifyd.transport.direct import Call
     from notifyd.transport.head import RequestHead
+    from notifyd.transport.network import Network
     from notifyd.transport.tls import Tls, TlsSocket
 
     FastLane = Callable[[socket.socket, RequestHead, bytes], Coroutine[Any, Any, None]]
@@ -79,6 +81,7 @@ class Door:
     With `tls` every connection begins with its handshake, and those that chose HTTP/2 by it are served by
     `http2`, which gets the wire and an event that asks it to end.
     `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
+    `network` is where the listeners come from.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Door:
         tls: Tls | None = None,
         http2: Http2 | None = None,
         head_s: float = HEAD_S,
+        network: Network = KERNEL,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
@@ -107,6 +111,7 @@ class Door:
         self._http2 = http2
         self._head_s = head_s
         self._turnstile = turnstile or Turnstile()
+        self._network = network
         self._accepting = trio.CancelScope()
         self._draining = trio.Event()
         self._turn_over = trio.lowlevel.ParkingLot()
@@ -175,7 +180,7 @@ class Door:
 
     async def _accept_from(self, listener: socket.socket, connections: trio.Nursery) -> None:
         while True:
-            await trio.lowlevel.wait_readable(listener)
+            await self._network.wait_readable(listener)
             if self._accept_some(listener, connections):
                 self._starved = False
                 continue
@@ -218,10 +223,10 @@ class Door:
 
     async def _turn_away(self, sock: socket.socket, peer: str) -> None:
         try:
-            await self._refuse(Wire(sock, peer), NoRoom())
+            await self._refuse(Wire(sock, peer, self._network), NoRoom())
         finally:
             self._refusing -= 1
-            _close(sock)
+            self._close(sock)
 
     # --- one connection -----------------------------------------------------------------------------------
 
@@ -234,10 +239,10 @@ class Door:
                     return
                 sock = secured
                 if self._http2 is not None and secured.selected_alpn_protocol() == HTTP2:
-                    await self._http2_turn(self._http2, Wire(sock, peer))
+                    await self._http2_turn(self._http2, Wire(sock, peer, self._network))
                     return
             # Only the coroutine is kept: a head or buffer in this frame would live as long as the connection.
-            fast_lane = await self._receive_requests(Wire(sock, peer))
+            fast_lane = await self._receive_requests(Wire(sock, peer, self._network))
             if fast_lane is not None:
                 await fast_lane
         except* Exception as faults:
@@ -245,7 +250,7 @@ class Door:
             log.error("connection.fault", peer=peer, exc_info=faults)
         finally:
             self._open -= 1
-            _close(sock)
+            self._close(sock)
 
     async def _shake_hands(self, tls: Tls, sock: socket.socket) -> TlsSocket | None:
         """None for a client that speaks no TLS, or too slowly."""
@@ -358,8 +363,7 @@ class Door:
             await wire.send_all(refusal(error))
         await wire.finish()
 
-
-def _close(sock: socket.socket) -> None:
-    if sock.fileno() >= 0:
-        trio.lowlevel.notify_closing(sock)
-        sock.close()
+    def _close(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._network.notify_closing(sock)
+            sock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -42,6 +43,18 @@ class ConnectionStatistics:
     unauthenticated: int
     catching_up: int  # their client or their position lags behind the window
     queued_bytes: int
+
+
+@dataclass(frozen=True)
+class LiveConnection:
+    """One live connection now."""
+
+    connection_id: str
+    transport: str
+    position: int  # the seq up to which everything has been put on its socket
+    catching_up: bool
+    queued_bytes: int
+    expires_ms: int
 
 
 class Connections:
@@ -125,6 +138,25 @@ class Connections:
             return False
         connection.refresh(identity)
         return True
+
+    def users_like(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` users who are connected and whose ids begin so."""
+        return nsmallest(limit, (user_id for user_id in self._by_user if user_id.startswith(prefix)))
+
+    def connections_of(self, user_id: str) -> list[LiveConnection]:
+        """A user's live connections whose stream has begun, the oldest first."""
+        return [
+            LiveConnection(
+                connection_id=each.id,
+                transport=each.transport,
+                position=each.reached,
+                catching_up=each.busy,
+                queued_bytes=each.outbox.queued,
+                expires_ms=each.session.expires_ms,
+            )
+            for each in self._by_user.get(user_id, ())
+            if each.position >= 0
+        ]
 
     def statistics(self) -> ConnectionStatistics:
         every = self._by_id.values()

@@ -63,6 +63,7 @@ class Server:
     now_ms: int = NOW_MS
     live: dict[str, int] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
+    connections: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     refreshed: list[tuple[str, Identity]] = field(default_factory=list)
     known_connections: set[str] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
@@ -74,6 +75,9 @@ class Server:
 
     def live_connections(self, user_ids: Sequence[str] | None) -> int:
         return sum(self.live.values() if user_ids is None else (self.live.get(user, 0) for user in user_ids))
+
+    def live_users(self, prefix: str, limit: int) -> list[str]:
+        return sorted(user for user in self.live if user.startswith(prefix))[:limit]
 
     def close_user(self, user_id: str) -> int:
         self.closed.append(user_id)
@@ -157,6 +161,8 @@ def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> Ap
         ),
         clock=lambda: server.now_ms,
         live_connections=server.live_connections,
+        live_users=server.live_users,
+        user_connections=lambda user_id: server.connections.get(user_id, []),
         close_user=server.close_user,
         refresh=server.refresh,
         revoke_token=server.revoke_token,

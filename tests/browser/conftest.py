@@ -57,7 +57,9 @@ class Server:
             assert self._process.stderr is not None
             pytest.fail(f"the server ended: {self._process.stderr.read().decode()[-2000:]}")
         try:
-            return httpx2.get(f"{self.address}/livez", trust_env=False, verify=False).is_success
+            # Health may be on another bind: any answer is one.
+            answer = httpx2.get(f"{self.address}/livez", trust_env=False, verify=False)
+            return answer.status_code < 500
         except httpx2.TransportError:
             return False
 
@@ -115,7 +117,7 @@ def until() -> Callable[[Callable[[], bool], str], None]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """`serve(secret, **settings)` runs `notifyd serve` with a database of its own."""
+    """`serve(secret, NAME=value…)` runs `notifyd serve` with a database and settings of its own."""
     servers: list[Server] = []
 
     def serve(secret: str, **settings: str) -> Server:
@@ -126,9 +128,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
             "NOTIFYD_JWT_SECRET": secret,
             "NOTIFYD_LOG_LEVEL": "error",
             "NOTIFYD_DRAIN_SECONDS": "1",
-            **{f"NOTIFYD_{name.upper()}": value for name, value in settings.items()},
+            **{f"NOTIFYD_{name}": value for name, value in settings.items()},
         }
-        scheme = "https" if "tls_cert_file" in settings else "http"
+        scheme = "https" if "TLS_CERT_FILE" in settings else "http"
         servers.append(Server("serve", port=port, environment=environment, scheme=scheme))
         servers[-1].start()
         return servers[-1]

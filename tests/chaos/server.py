@@ -184,6 +184,16 @@ class Server:
                 return int(line.split()[1])
         return 0
 
+    def ask_for_tasks(self) -> None:
+        """Have a victim with CHAOS_TASKS count its tasks."""
+        Path(self.settings["CHAOS_TASKS"]).unlink(missing_ok=True)
+        self.signal(signal.SIGUSR2)
+
+    def tasks(self) -> int | None:
+        """How many tasks it had when it was asked; None: it has not answered yet."""
+        told = Path(self.settings["CHAOS_TASKS"])
+        return int(told.read_text()) if told.exists() else None
+
     def descriptors(self) -> int:
         """Open file descriptors of the process now."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
