@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trio
 
+from tests.fuzz import floods
 from tests.fuzz.campaign import run
 from tests.fuzz.server import serving
 
@@ -20,6 +21,10 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="where to keep the server's log")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="notifyd-fuzz-") as folder, serving(Path(folder)) as target:
+        print("flood                    cut after   grew by   victim's p99", flush=True)
+        for each in trio.run(floods.run, target):
+            row = f"{each.cut_s:8.2f} s {each.grown_mib:5.1f} MiB {each.victim_p99_ms:9.1f} ms"
+            print(f"{each.name:22} {row}", flush=True)
         print(f"{given.n} connections, seed {given.seed}", flush=True)
         outcome = trio.run(run, target, given.n, given.seed)
         if given.log is not None:
