@@ -225,8 +225,8 @@ async def open_service(
     Raises ConfigError when a setting cannot be used.
     Cancellation: nothing is drained; connections end at once, and the store is closed in order.
     """
-    keys = keys_from_config(config)
     outside = outside or Outside()
+    keys = keys_from_config(config)
     async with (
         open_store(config.database_url, clock=clock, draw=outside.draw, in_thread=outside.in_thread) as store,
         _open_log(config, store, clock, window_entries, outside) as (inbox, broker),
@@ -315,9 +315,9 @@ async def _open_front(
             nursery=connections,
             clock=clock,
             config=config,
-            limits=config.limits,
             network=outside.network,
             draw=outside.draw,
+            limits=config.limits,
         )
         main = Door(
             websocket=partial(serve_websocket, lane=lane),
@@ -327,11 +327,11 @@ async def _open_front(
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
             trusted_hops=config.trusted_hops,
             turnstile=service.connections.turnstile,
+            network=outside.network,
             tls=service.tls,
             http2=partial(http.serve_http2, events=partial(serve_sse, lane=lane), hops=config.trusted_hops),
             head_s=config.head_seconds,
             limit=partial(_room, config.max_connections),
-            network=outside.network,
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:

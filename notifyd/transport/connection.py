@@ -57,9 +57,9 @@ class Lane:
     nursery: trio.Nursery
     clock: Callable[[], int]
     config: Config
-    limits: Limits = _DEFAULTS
     network: Network = KERNEL
     draw: Callable[[int], str] = secrets.token_hex  # so many random bytes, as text
+    limits: Limits = _DEFAULTS
 
 
 class Connection(Feed):

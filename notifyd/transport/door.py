@@ -95,10 +95,10 @@ class Door:
         limit: Callable[[], int] = connection_limit,
         trusted_hops: int = 0,
         turnstile: Turnstile | None = None,
+        network: Network = KERNEL,
         tls: Tls | None = None,
         http2: Http2 | None = None,
         head_s: float = HEAD_S,
-        network: Network = KERNEL,
     ) -> None:
         self._websocket = websocket
         self._sse = sse

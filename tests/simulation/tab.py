@@ -1,4 +1,4 @@
-"""A client application, by the rules of docs/protocol.md, which holds the server to the model at every message."""
+"""A client application, by the rules of docs/protocol.md; holds the server to the model at every message."""
 
 from __future__ import annotations
 
