@@ -30,7 +30,9 @@ def main() -> int:
         if given.log is not None:
             given.log.write_bytes(target.log.read_bytes())
     print(f"{outcome.attacks} connections in {outcome.seconds:.0f} s")
-    print(f"memory {outcome.rss_before / 2**20:.1f} MiB before, {outcome.rss_after / 2**20:.1f} MiB after")
+    memory = (outcome.rss_before, outcome.rss_half_way, outcome.rss_after)
+    before, half_way, after = (size / 2**20 for size in memory)
+    print(f"memory {before:.1f} MiB before, {half_way:.1f} MiB half way, {after:.1f} MiB after")
     print(f"descriptors {outcome.descriptors_before} before, {outcome.descriptors_after} after")
     print(f"the victim was told {outcome.told} times; the slowest took {outcome.slowest_s * 1000:.0f} ms")
     for fault in outcome.faults:
