@@ -239,7 +239,7 @@ class Door:
                     return
                 sock = secured
                 if self._http2 is not None and secured.selected_alpn_protocol() == HTTP2:
-                    await self._http2_turn(self._http2, Wire(sock, peer))
+                    await self._http2_turn(self._http2, Wire(sock, peer, self._network))
                     return
             # Only the coroutine is kept: a head or buffer in this frame would live as long as the connection.
             fast_lane = await self._receive_requests(Wire(sock, peer, self._network))

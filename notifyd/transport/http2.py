@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from notifyd.transport.head import RequestHead, from_behind
+from notifyd.errors import BadRequest
+from notifyd.transport.head import RequestHead, from_behind, is_host
 from notifyd.transport.listeners import SEND_BUFFER_BYTES
+from notifyd.transport.refusal import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -80,6 +82,11 @@ class EventsApp:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
+        elif scope["type"] == "http" and not all(is_host(host) for host in _hosts(scope)):
+            answer = refusal(BadRequest("the :authority is malformed"))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            await send(_start(head))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
         elif scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/events"):
             await self._stream(scope, receive, send)
         else:
@@ -100,6 +107,10 @@ class EventsApp:
     async def _serve(self, sock: socket.socket, head: RequestHead, stream: trio.CancelScope) -> None:
         await self._lane(sock, head, b"")
         stream.deadline = min(stream.deadline, trio.current_time() + FAREWELL_S)
+
+
+def _hosts(scope: Any) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
 
 
 def head_of(scope: Any) -> RequestHead:

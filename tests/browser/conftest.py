@@ -136,7 +136,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
             "NOTIFYD_DRAIN_SECONDS": "1",
             **{f"NOTIFYD_{name.upper()}": value for name, value in settings.items()},
         }
-        scheme = "https" if "tls_cert_file" in settings else "http"
+        scheme = "https" if "TLS_CERT_FILE" in settings else "http"
         servers.append(Server("serve", port=port, environment=environment, scheme=scheme))
         servers[-1].start()
         return servers[-1]

@@ -49,7 +49,7 @@ def token(user_id: str = "dora") -> str:
 @pytest.fixture(scope="module")
 def secure(serve: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     cert, key = write_certificate(tmp_path_factory.mktemp("tls"))
-    return serve(SECRET, tls_cert_file=str(cert), tls_key_file=str(key))
+    return serve(SECRET, TLS_CERT_FILE=str(cert), TLS_KEY_FILE=str(key))
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_page_on_another_port_may_not(signed_in: BrowserContext, ours: Any, ot
 
 
 def test_a_page_of_an_allowed_origin_may(serve: Callable[..., Any], browser: Browser, other: str) -> None:
-    server = serve(SECRET, allowed_origins=other)
+    server = serve(SECRET, ALLOWED_ORIGINS=other)
     context = browser.new_context()
     context.add_cookies([{"name": "accessToken", "value": token(), "url": server.address}])
     page = context.new_page()

@@ -43,6 +43,7 @@ class Outcome:
     attacks: int = 0
     seconds: float = 0.0
     rss_before: int = 0
+    rss_half_way: int = 0
     rss_after: int = 0
     descriptors_before: int = 0
     descriptors_after: int = 0
@@ -106,6 +107,8 @@ async def run(target: Target, count: int, seed: int) -> Outcome:
             await _attack_round(target, seed + outcome.attacks, size)
             outcome.attacks += size
             await _look(target, outcome, client, publisher)
+            if outcome.attacks <= count // 2:
+                outcome.rss_half_way = memory_of(target.pid)
             if outcome.rss_before == 0 and outcome.attacks >= warm and not outcome.faults:
                 await _settled()
                 outcome.rss_before = memory_of(target.pid)

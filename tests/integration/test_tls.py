@@ -295,6 +295,8 @@ async def test_websockets_over_http2_are_not_offered_and_not_served(secure: Serv
     [
         [(":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", b"/caf\xc3\xa9")],
         [(":method", "CONNECT"), (":authority", "x")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a..b"), (":path", "/livez")],
+        [(":method", "GET"), (":scheme", "https"), (":authority", "x" * 64), (":path", "/livez")],
         [(":method", "GET"), (":scheme", "https"), (":authority", "x")],
         [(":method", "GET"), (":scheme", "https"), (":path", "/"), ("a", b"\xff\x00\r\n")],
         [(":method", b"\xff"), (":scheme", "https"), (":authority", "x"), (":path", "/")],
