@@ -32,7 +32,9 @@ from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
 from notifyd.keys import keys_from_config
 from notifyd.logs import configure_logging
+from notifyd.mail import make_mail
 from notifyd.signals import open_stop
+from notifyd.store.deliveries import Channels
 from notifyd.store.sql import open_store
 from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from notifyd.config import Config
     from notifyd.inbox import Inbox, Receipt
     from notifyd.keys import Keys
+    from notifyd.mail import Mail
     from notifyd.messages import Draft
     from notifyd.store.base import Store
 
@@ -166,18 +169,20 @@ async def open_service(
     `blueprints` are added to the HTTP app. Raises ConfigError when a setting cannot be used.
     Cancellation: nothing is drained; connections end at once, and the store is closed in order.
     """
+    channels = Channels(mail=config.sends_mail)
     async with (
         open_store(config.database_url, clock=clock) as store,
-        _open_log(config, store, clock, window_entries) as (inbox, broker),
+        _open_log(config, store, clock, window_entries, channels) as (inbox, broker),
         open_jobs() as jobs,
     ):
         service = Service(config, store, inbox, broker, keys_from_config(config))
         wheel = Wheel(clock, config)
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
-        parts = _api_parts(service, jobs, checker, checks, clock)
+        mail = await make_mail(config, store, inbox, clock, channels, page_address(config))
+        parts = _api_parts(service, jobs, checker, checks, mail, clock)
         parts.metrics.add(
-            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks)
+            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mail)
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
@@ -188,6 +193,9 @@ async def open_service(
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         jobs.start("thinning", Thinner(store, config.price_detail_days).run)
+        jobs.start("deliveries", mail.planner.run)
+        jobs.start("outbox", mail.run_sender)
+        jobs.start("outbox-count", mail.run_counting)
         if store.listener is not None:
             mover = Mover(store, inbox)
             jobs.start("outgoing", mover.run)
@@ -200,9 +208,17 @@ async def open_service(
             await journal.flush(inbox, broker, clock)
 
 
+def page_address(config: Config) -> str:
+    """Where users find the page, for links in mail: `public_url`, else where the server listens."""
+    if config.public_url is not None:
+        return config.public_url.rstrip("/")
+    place = config.listen.replace("0.0.0.0:", "127.0.0.1:", 1)
+    return "http://localhost" if place.startswith("unix:") else f"http://{place}"
+
+
 @asynccontextmanager
 async def _open_log(
-    config: Config, store: Store, clock: Callable[[], int], window_entries: int
+    config: Config, store: Store, clock: Callable[[], int], window_entries: int, channels: Channels
 ) -> AsyncIterator[tuple[Inbox, Broker]]:
     """The log's writer and the window over it; the window is filled before anything can be appended."""
     async with open_inbox(
@@ -211,6 +227,7 @@ async def _open_log(
         on_commit=lambda entries, withdrawn: None,
         retention_ms=round(config.retention_days * DAY_MS),
         max_rows_per_user=config.max_rows_per_user,
+        deliver=channels.deliver,
     ) as inbox:
         window = Window(inbox.epoch, inbox.head, max_entries=window_entries)
         entries, floor = await inbox.newest(window_entries, MAX_BYTES // 4)
@@ -284,7 +301,7 @@ async def _drain(service: Service) -> None:
 
 
 def _api_parts(
-    service: Service, jobs: Jobs, checker: Checker, checks: Checks, clock: Callable[[], int]
+    service: Service, jobs: Jobs, checker: Checker, checks: Checks, mail: Mail, clock: Callable[[], int]
 ) -> ApiParts:
     """What the HTTP routes may reach; the callbacks belong to parts that they do not import."""
 
@@ -299,6 +316,7 @@ def _api_parts(
             "inbox": asdict(service.inbox.statistics()),
             "doors": [asdict(door.statistics()) for door in service.doors],
             "jobs": {job.name: asdict(job) for job in jobs.statistics()},
+            "mail": mail.statistics(),
             **checks.statistics(),
         }
 
@@ -319,6 +337,9 @@ def _api_parts(
         explain_watch=checker.explain_watch,
         backtest=checker.backtest,
         erase_user=service.erase_user,
+        wake_outbox=mail.sender.wake,
+        set_webhook=mail.set_webhook,
+        remove_webhook=mail.remove_webhook,
     )
 
 

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Any
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from notifyd.api import admin, items, notifications, prices, problems, publish, session, tickets, trace, users
+from notifyd.api import (
+    admin,
+    items,
+    notifications,
+    outbox,
+    preferences,
+    prices,
+    problems,
+    publish,
+    session,
+    tickets,
+    trace,
+    users,
+)
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
 from notifyd.api.docs import docs_blueprint
 from notifyd.api.insight import insight_blueprint
@@ -42,18 +55,20 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
         prices.bp,
         items.bp,
         users.bp,
+        preferences.bp,
+        outbox.hooks_bp,
         page_blueprint(),
     ]
     own.append(bulk_blueprint(parts.set_watches))
     own += [watches_blueprint(parts.set_watch), insight_blueprint(parts.explain_watch, parts.backtest)]
     if parts.config.operator_listen is None:
-        own += [admin.bp, trace.bp]
+        own += [admin.bp, trace.bp, outbox.bp]
     return _app(parts, [*own, docs_blueprint(own, streams_too=True), *blueprints])
 
 
 def create_operator_app(parts: ApiParts) -> QuartTrio:
     """The app of the operators' bind: health, metrics and admin calls."""
-    own = [admin.bp, trace.bp]
+    own = [admin.bp, trace.bp, outbox.bp]
     return _app(parts, [*own, docs_blueprint(own, streams_too=False)])
 
 

@@ -48,7 +48,9 @@ async def prepare(publication: Publication, now_ms: int, slices: Slices) -> Prep
         entries.append(NewEntry(notification_id, user_id, type_, data, now_ms, expires_ms))
     key = publication.idempotency_key
     remembered = None if key is None else Key(publication.publisher, key)
-    return Prepared(notification_id, entries, remembered, publication.body_hash)
+    return Prepared(
+        notification_id, entries, remembered, publication.body_hash, publisher=publication.publisher
+    )
 
 
 def new_notification_id(now_ms: int) -> str:

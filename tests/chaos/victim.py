@@ -123,9 +123,9 @@ def _count_publications(trap: Trap) -> None:
     run_group, commit = writing.run_group, sql.Database._commit  # type: ignore[attr-defined]
     has_any = False
 
-    def noting(tx: Any, requests: Any, head: int) -> Any:
+    def noting(tx: Any, requests: Any, head: int, deliver: Any = None) -> Any:
         nonlocal has_any
-        done = run_group(tx, requests, head)
+        done = run_group(tx, requests, head, deliver)
         has_any = any(entry.type == "x-chaos" for entry in done.entries)
         return done
 
