@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from notifyd.keys import Keys
     from notifyd.mail import Mail
     from notifyd.messages import Draft
-    from notifyd.store.base import Store
+    from notifyd.store.base import Entry, Store
+
+    OnCommit = Callable[[Sequence[Entry], frozenset[str]], None]
 
 #: Seconds after the drain within which everything else has ended.
 STOP_MARGIN_S = 5.0
@@ -180,6 +182,7 @@ async def open_service(
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
         mail = await make_mail(config, store, inbox, clock, channels, page_address(config))
+        inbox.on_commit = _then(broker.publish, mail.committed)
         parts = _api_parts(service, jobs, checker, checks, mail, clock)
         parts.metrics.add(
             ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mail)
@@ -206,6 +209,14 @@ async def open_service(
             yield service
         with trio.move_on_after(LAST_LINES_S):
             await journal.flush(inbox, broker, clock)
+
+
+def _then(publish: OnCommit, also: Callable[[], None]) -> OnCommit:
+    def committed(entries: Sequence[Entry], withdrawn: frozenset[str]) -> None:
+        publish(entries, withdrawn)
+        also()
+
+    return committed
 
 
 def page_address(config: Config) -> str:
@@ -337,7 +348,7 @@ def _api_parts(
         explain_watch=checker.explain_watch,
         backtest=checker.backtest,
         erase_user=service.erase_user,
-        wake_outbox=mail.sender.wake,
+        wake_outbox=mail.wake,
         set_webhook=mail.set_webhook,
         remove_webhook=mail.remove_webhook,
     )

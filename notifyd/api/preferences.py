@@ -83,6 +83,7 @@ async def put_preferences() -> Response:
     user_id = guard.user().user_id
     wanted = await read_json(_decoder)
     await parts().store.write(partial(stored.put, user_id=user_id, wanted=wanted))
+    parts().wake_outbox()
     return answer(_shown(await parts().store.read(partial(stored.standing, user_id=user_id))))
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from notifyd.store.outbox import Item
 
+_SPECIAL: Final = frozenset(' <>()[],;:\\"')
 TEMPLATES: Final = ("subject.txt", "mail.txt", "mail.html")
 
 
@@ -64,14 +65,16 @@ class Letters:
         items: Sequence[Item],
         now_ms: int,
     ) -> bytes:
-        """RFC 5322 with CRLF. Raises jinja2.TemplateError for a template of the operator's that fails."""
+        """RFC 5322 with CRLF. Raises ValueError for an address that is none, jinja2.TemplateError for an
+        operator's template that fails."""
         unsubscribe = self.unsubscribe_url(user_id, items)
         told = telling(items, locale, self._base, unsubscribe)
         subject, text, html = (template.render(told._asdict()) for template in self._templates)
         mail = EmailMessage(policy=policy.SMTP if address.isascii() else policy.SMTPUTF8)
         mail["From"] = self._from
-        mail["To"] = Address(addr_spec=address)
-        mail["Subject"] = one_line(subject)
+        mail["To"] = _address(address)
+        # An encoded word in a text is a text: the header's parser would decode it, line ends and all.
+        mail["Subject"] = one_line(subject.replace("=?", "= ?"))
         mail["Date"] = datetime.fromtimestamp(now_ms // 1000, UTC)
         mail["Message-ID"] = f"<{message_id}@{self._from.domain}>"
         mail["Auto-Submitted"] = "auto-generated"
@@ -86,3 +89,11 @@ class Letters:
         types = {item.type for item in items}
         list_ = types.pop() if len(types) == 1 else ALL_TYPES
         return f"{self._base}/unsubscribe/{make_token(self._key, Subscription(user_id, list_))}"
+
+
+def _address(text: str) -> Address:
+    """One bare address, letters beyond ASCII allowed; checked when it was said, and here again."""
+    local_part, _, domain = text.rpartition("@")
+    if not local_part or not domain or not text.isprintable() or _SPECIAL & set(text):
+        raise ValueError("this is not an email address")
+    return Address(username=local_part, domain=domain)

@@ -58,12 +58,21 @@ class Mail:
             store,
             inbox,
             clock,
-            channels,
             grace_ms=grace_ms,
             is_every=self._is_every,
             on_messages=self.sender.wake,
         )
         channels.webhooks = frozenset(known)
+
+    def wake(self) -> None:
+        """Deliveries, preferences or messages have changed. Never waits."""
+        self.planner.wake()
+        self.sender.wake()
+
+    def committed(self) -> None:
+        """Something was appended to the log, perhaps with deliveries. Never waits."""
+        if self._channels.any:
+            self.planner.wake()
 
     async def run_sender(self) -> Never:
         """Carry what is due, until cancelled; in the asyncio loop that SMTP needs, when there is SMTP."""

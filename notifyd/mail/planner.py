@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from notifyd.mail.policy import Decision
     from notifyd.preferences import Preferences
     from notifyd.store.base import NewEntry, Store, Transaction
-    from notifyd.store.deliveries import Channels
 
-#: Seconds between looks, so that what was just committed is seen; and before another try after a failure.
-LOOK_EVERY_S = 1.0
-#: Seconds between looks while nobody is to be told by any channel.
-IDLE_S = 5.0
+#: Seconds in which what is committed gathers before it is looked at; and before another try after a failure.
+GATHER_S = 1.0
+#: Seconds between looks at the latest, since the clock may have been set.
+LOOK_EVERY_S = 60.0
 
 
 class Planner:
@@ -44,7 +43,6 @@ class Planner:
         store: Store,
         inbox: Inbox,
         clock: Callable[[], int],
-        channels: Channels,
         *,
         grace_ms: int,
         is_every: Callable[[str], bool],
@@ -53,21 +51,29 @@ class Planner:
         self._store = store
         self._inbox = inbox
         self._clock = clock
-        self._channels = channels
         self._grace_ms = grace_ms
         self._is_every = is_every  # whether the webhook of a publisher is told everything
         self._on_messages = on_messages
+        self._woken = trio.Event()
+
+    def wake(self) -> None:
+        """There may be new deliveries, or others are due. Never waits."""
+        self._woken.set()
 
     async def run(self) -> Never:
         """Decide as moments come, until cancelled. What the store refuses is tried again."""
         while True:
+            self._woken = trio.Event()
             try:
                 while await self.look():
                     pass
                 pause_s = await self._pause_s()
             except StoreError:
-                pause_s = LOOK_EVERY_S
-            await trio.sleep(pause_s)
+                await trio.sleep(GATHER_S)
+                continue
+            with trio.move_on_after(pause_s):
+                await self._woken.wait()
+                await trio.sleep(GATHER_S)
 
     async def look(self) -> bool:
         """Deal with some of what is due; False when nothing was. Raises StoreError: nothing was changed.
@@ -100,15 +106,14 @@ class Planner:
 
     async def _pause_s(self) -> float:
         next_ms = await self._store.read(deliveries.next_due)
-        longest = LOOK_EVERY_S if self._channels.any else IDLE_S
         if next_ms is None:
-            return longest
-        return min(longest, max(0.0, (next_ms - self._clock()) / 1000))
+            return LOOK_EVERY_S
+        return min(LOOK_EVERY_S, max(0.0, (next_ms - self._clock()) / 1000))
 
     def _decide(self, each: Pending, waiting: Mapping[str, int], critical: bool, now_ms: int) -> Decision:
         if each.type is None or each.created_ms is None or each.state is None:
             return Drop("expired")
-        preferences = _preferences(each.preferences)
+        preferences = _preferences(bytes(each.preferences))
         policy_ = preferences.policy_of(each.type)
         if each.channel == MAIL:
             if each.email is None:
@@ -185,13 +190,9 @@ class _Critical(msgspec.Struct):
 _critical_decoder = msgspec.json.Decoder(_Critical)
 
 
-def _preferences(data: msgspec.Raw | None) -> Preferences:
-    return wishes.DEFAULT if data is None else _decoded(bytes(data))
-
-
 @lru_cache(256)
-def _decoded(data: bytes) -> Preferences:
-    return wishes.decode(data)
+def _preferences(data: bytes) -> Preferences:
+    return wishes.DEFAULT if data == b"null" else wishes.decode(data)
 
 
 @lru_cache(1024)

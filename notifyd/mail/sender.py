@@ -34,8 +34,8 @@ AT_ONCE: Final = 10
 TRY_S: Final = 120.0
 #: Seconds of a lease: a try and the note of what came of it fit in.
 LEASE_S: Final = 150.0
-#: Seconds between looks when nobody says that there is something, and before another try at the store.
-LOOK_EVERY_S: Final = 1.0
+#: Seconds between looks at the latest, since the clock may be set; and before another try at the store.
+LOOK_EVERY_S: Final = 60.0
 RETRY_S: Final = 0.25
 
 
@@ -75,10 +75,19 @@ class Sender:
                     for message in await self._claim():
                         self.carrying += 1
                         nursery.start_soon(self._deal_with, message)
+                    pause_s = await self._pause_s()
                 except StoreError as error:
                     log.warning("outbox.unavailable", reason=error.detail)
-                with trio.move_on_after(LOOK_EVERY_S):
+                    pause_s = RETRY_S
+                with trio.move_on_after(pause_s):
                     await self._woken.wait()
+
+    async def _pause_s(self) -> float:
+        """Until the next message can be claimed; when all hands are full, until one is free."""
+        if self.carrying == AT_ONCE:
+            return LOOK_EVERY_S
+        next_ms = await self._store.read(outbox.next_due)
+        return LOOK_EVERY_S if next_ms is None else min(LOOK_EVERY_S, (next_ms - self._clock()) / 1000)
 
     async def _claim(self) -> Sequence[Claimed]:
         free, now_ms = AT_ONCE - self.carrying, self._clock()
@@ -110,7 +119,7 @@ class Sender:
         with trio.move_on_after(TRY_S):
             parcel = Parcel(message, whom, wanted)
             outcome = await self._try(self._carriers.get(kind), parcel)
-        # No checkpoint from here to the writer's queue: what was taken over is noted also when we are stopped.
+        # No checkpoint from here to the writer's queue: what was taken over is noted even as we are stopped.
         await self._note(message, kind, outcome)
 
     async def _try(self, carrier: Carrier | None, parcel: Parcel) -> Outcome:

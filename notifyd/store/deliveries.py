@@ -166,7 +166,7 @@ class Pending(NamedTuple):
     email: str | None
     bounced_email: str | None
     time_zone: str | None
-    preferences: Raw | None
+    preferences: Raw  # `null` when nothing was ever said
 
 
 _NEXT_DUE = select(func.min(d.due_ms))

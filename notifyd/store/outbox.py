@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, case, delete, func, select, update
 
 from notifyd.messages import encode_json
 from notifyd.store.json_rows import INT, TEXT, rows_of
@@ -47,7 +47,9 @@ class Claimed(NamedTuple):
     tries: int  # this one included
 
 
-_NEXT_DUE = select(func.min(o.due_ms))
+#: When each that waits can be claimed.
+_FREE_MS = case((o.lease_ms > o.due_ms, o.lease_ms), else_=o.due_ms)
+_NEXT_DUE = select(func.min(_FREE_MS)).where(o.due_ms.is_not(None))
 _DUE = (
     select(o.message_id)
     .where(o.due_ms <= bindparam("now"), o.lease_ms <= bindparam("now"))
@@ -61,6 +63,11 @@ _CLAIM = (
     .values(lease_ms=bindparam("until", type_=INT), fence=o.fence + 1, tries=o.tries + 1)
     .returning(*(o[name] for name in Claimed._fields))
 )
+
+
+def next_due(tx: Transaction) -> int | None:
+    """When the next message can be claimed."""
+    return tx.execute(_NEXT_DUE).scalar_one_or_none()
 
 
 def any_due(tx: Transaction, now_ms: int) -> bool:
