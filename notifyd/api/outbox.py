@@ -31,9 +31,9 @@ _MESSAGE_ID = {"message_id": "As `/v1/outbox` lists it"}
 
 
 class _Query(Struct, frozen=True):
-    status: Status = "dead"
+    status: Annotated[Status, Meta(description="Which messages")] = "dead"
     after: Annotated[str, Meta(max_length=128, description="The last `message_id` of the page before")] = ""
-    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+    limit: Annotated[int, Meta(ge=1, le=500, description="At most so many")] = 100
 
 
 class OutboxMessage(Struct, frozen=True):

@@ -7,7 +7,7 @@ carrying.py  what a carrier is, and what can come of a try
 letters.py   a mail's parts as MIME            wording.py    what it says: deals, prices, links
 posting.py   the carrier of mail               smtp.py       SMTP by aiosmtplib, the only file that knows it
 folder.py    mail as .eml files                webhooks.py   the carrier of webhooks' calls
-opening.py   all of it, from the settings
+opening.py   all of it, from the settings   example.py    a mail to look at
 
 Imports the inbox and the store; knows neither the API nor any transport.
 """

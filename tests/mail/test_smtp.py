@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +37,7 @@ class Handler:
         self.answers: dict[str, list[str]] = {}
         self.sessions: set[int] = set()
         self.open = 0
+        self.quiet = trio.Event()
 
     def _answer(self, phase: str) -> str | None:
         return self.answers[phase].pop(0) if self.answers.get(phase) else None
@@ -71,6 +73,8 @@ class Counted(Daemon):
 
     def connection_lost(self, error: Any) -> None:
         self.event_handler.open -= 1
+        if self.event_handler.open == 0:
+            self.event_handler.quiet.set()
         super().connection_lost(error)
 
 
@@ -85,8 +89,9 @@ async def daemon(handler: Handler, **options: Any) -> AsyncIterator[int]:
     finally:
         serving.close()
         with trio.move_on_after(PATIENCE_S, shield=True):
-            while handler.open > 0:
-                await trio.sleep(0.01)
+            handler.quiet = trio.Event()
+            if handler.open > 0:
+                await handler.quiet.wait()
 
 
 @asynccontextmanager
@@ -101,7 +106,7 @@ async def talker(talk: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncI
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
 
-        listeners: Any = await nursery.start(trio.serve_tcp, one, 0)
+        listeners: Any = await nursery.start(partial(trio.serve_tcp, one, 0, host="127.0.0.1"))
         yield listeners[0].socket.getsockname()[1]
         nursery.cancel_scope.cancel()
 
