@@ -16,8 +16,8 @@ from notifyd.unsubscribe import Subscription, make_token
 if TYPE_CHECKING:
     from tests.api.conftest import Api
 
-USUAL = {"policy": "offline", "types": {}, "quiet_hours": None, "daily_at": "08:00"}
-KNOWN = {"mail": False, "email": None, "bounced": False, "time_zone": None}
+USUAL: dict[str, Any] = {"policy": "offline", "types": {}, "quiet_hours": None, "daily_at": "08:00"}
+KNOWN: dict[str, Any] = {"mail": False, "email": None, "bounced": False, "time_zone": None}
 
 
 async def test_preferences_are_said_and_read(api: Api) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections import deque
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,7 @@ from notifyd.store.sql import open_database, prepare
 from tests.inbox.conftest import FaultyStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -101,6 +102,15 @@ class Post:
         known = {"email": f"{user_id}@shop.example", "locale": None, "time_zone": None} | more
         await self.store.write(lambda tx: profiles.put(tx, [Profile(user_id, **known)]))
 
+    async def users(self, names: Sequence[str]) -> None:
+        """Many, each with an address."""
+        for start in range(0, len(names), profiles.BATCH):
+            some = [
+                Profile(each, f"{each}@a.example", None, None)
+                for each in names[start : start + profiles.BATCH]
+            ]
+            await self.store.write(partial(profiles.put, profiles=some))
+
     async def prefer(self, user_id: str, wanted: Preferences) -> None:
         await self.store.write(lambda tx: preferences.put(tx, user_id, wanted))
         self.planner.wake()
@@ -146,7 +156,7 @@ def open_post(
     async def opened(*, idle: bool = False, mail: bool = True) -> AsyncIterator[Post]:
         store, channels = clockless_store, Channels(mail=mail)
         more: dict[str, Any] = {"retention_ms": 10**11, "max_rows_per_user": 10_000}
-        async with open_inbox(store, clock=now_ms, deliver=channels.deliver, **more) as inbox:  # type: ignore[arg-type]
+        async with open_inbox(store, clock=now_ms, deliver=channels.deliver, **more) as inbox:
             post = Post(store, inbox, channels, Recorder())
             inbox.on_commit = lambda _entries, _withdrawn: post.planner.wake()
             async with trio.open_nursery() as nursery:

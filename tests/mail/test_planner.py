@@ -88,8 +88,7 @@ async def test_an_announcement_reaches_everybody_with_an_address_once(
 ) -> None:
     async with open_post() as post:
         names = [f"u{number:04d}" for number in range(1203)]
-        for name in names:
-            await post.user(name)
+        await post.users(names)
         await post.user("without", email=None)
         seq = (await post.tell(draft=system_message("down at noon"))).seq
         await trio.sleep(5)
@@ -257,8 +256,7 @@ async def test_each_of_many_races_of_acknowledgement_and_timeout_ends_as_the_pol
     races = RACES if on_postgres is None else RACES // 10
     async with open_post() as post:
         names = [f"u{number:05d}" for number in range(races)]
-        for name in names:
-            await post.user(name)
+        await post.users(names)
         acks: list[tuple[float, str, int]] = []
         for start in range(0, races, TOGETHER):
             some = names[start : start + TOGETHER]

@@ -225,7 +225,7 @@ def test_a_digest_waits_then_sends_without_what_was_read(policy: Policy) -> None
     assert decided(later._replace(rank=STATE_RANK["read"]), wait.until_ms) == Drop("read")
 
 
-NIGHT = {"quiet_hours": QuietHours("11:00", "13:00")}
+NIGHT: dict[str, Any] = {"quiet_hours": QuietHours("11:00", "13:00")}
 
 
 @pytest.mark.parametrize("policy", ["offline", "always", "hourly"])

@@ -73,7 +73,7 @@ def test_what_is_refused_for_ever(status: int) -> None:
 
 async def test_nobody_there_is_temporary_and_nowhere_is_permanent() -> None:
     assert isinstance(await carrier("http://127.0.0.1:1/").carry(PARCEL), Temporary)
-    nowhere = WebhookCarrier({}.get, "epoch", lambda: 0)
+    nowhere = WebhookCarrier(lambda _publisher: None, "epoch", lambda: 0)
     assert isinstance(await nowhere.carry(PARCEL), Permanent)
 
 
