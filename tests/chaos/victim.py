@@ -6,6 +6,7 @@ shipped carries no hooks. By environment variables:
     CHAOS_POINT     POINT:COUNT, kill -9 when the point is passed for the COUNT-th time
     CHAOS_ARMED     signal: count only after SIGUSR1; otherwise from the start
     CHAOS_SABOTAGE  name of a sabotage (tests/chaos/sabotage.py)
+    CHAOS_MAIL      quick: pauses, leases and deadlines of mail are a fraction of what they are
     CHAOS_WINDOW    entries of the window, so that a small one overflows
 
 Whatever is counted in a thread or on the loop, the process ends there and then, with nothing written after.
@@ -140,6 +141,18 @@ def _count_publications(trap: Trap) -> None:
     sql.Database._commit = committing  # type: ignore[method-assign]
 
 
+def make_mail_quick() -> None:
+    """A minute passes in a tenth of a second, and whoever hangs is left after some."""
+    from notifyd.mail import retrying, sender, smtp
+
+    retrying.FIRST_MS = 100  # type: ignore[misc]
+    sender.TRY_S = 5.0  # type: ignore[misc]
+    defaults: Any = sender.Sender.__init__.__kwdefaults__
+    defaults["lease_s"] = 6.0
+    for name in ("CONNECT_S", "COMMAND_S", "DATA_S"):
+        setattr(smtp, name, 2.0)
+
+
 def main() -> int:
     """Prepare as the environment says, and serve."""
     if "CHAOS_SABOTAGE" in os.environ:
@@ -151,6 +164,8 @@ def main() -> int:
         trap = Trap(int(count), os.environ.get("CHAOS_ARMED") != "signal")
         signal.signal(signal.SIGUSR1, trap.arm)
         set_trap(point, trap)
+    if "CHAOS_MAIL" in os.environ:
+        make_mail_quick()
     if "CHAOS_WINDOW" in os.environ:
         entries = int(os.environ["CHAOS_WINDOW"])
         service.open_service = partial(service.open_service, window_entries=entries)

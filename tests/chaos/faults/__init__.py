@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import deals, durable, inside, kill, network, process, soak
+from tests.chaos.faults import deals, durable, inside, kill, mail, network, process, soak
 
-__all__ = ["deals", "durable", "inside", "kill", "network", "process", "soak"]
+__all__ = ["deals", "durable", "inside", "kill", "mail", "network", "process", "soak"]
