@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 import secrets
+from email.utils import parseaddr
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -121,6 +122,16 @@ class Config(BaseSettings):
     heartbeat_seconds: float = Field(30, gt=0, description="seconds between pings")
     pong_seconds: float = Field(8, gt=0, description="seconds for an answer once a ping has left")
 
+    smtp_url: SecretStr | None = Field(
+        None, description="mail server: smtp://, smtp+starttls:// or smtps:// USER:PASSWORD@HOST:PORT"
+    )
+    mail_from: str = Field("notifyd <notifyd@localhost>", description="the address that mail comes from")
+    mail_folder: Path | None = Field(None, description="without smtp_url: where mail is written, as .eml")
+    mail_templates: Path | None = Field(None, description="folder of own templates for mail")
+    email_grace_seconds: float = Field(
+        60, ge=0, le=86_400, description="seconds for a device to acknowledge before mail is sent"
+    )
+
     canary_seconds: float = Field(
         15, ge=0, description="seconds between notifications that the server sends itself as a check; 0: none"
     )
@@ -183,6 +194,19 @@ class Config(BaseSettings):
         if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
             raise ValueError("write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
         return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        name, address = parseaddr(value)
+        if not address.isascii() or not (name + address).isprintable() or "@" not in address[1:-1]:
+            raise ValueError("write notifyd@shop.example or Shop <notifyd@shop.example>")
+        return value
+
+    @property
+    def sends_mail(self) -> bool:
+        """Whether users with an address are written to at all."""
+        return self.smtp_url is not None or self.mail_folder is not None
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Config:

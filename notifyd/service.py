@@ -35,10 +35,12 @@ from notifyd.jwks import Jwks
 from notifyd.keys import keys_from_config
 from notifyd.limits import Rates
 from notifyd.logs import configure_logging
+from notifyd.mail import make_mail
 from notifyd.outside import Outside
 from notifyd.revocations import MAX_REVOCATIONS
 from notifyd.signals import open_stop, run_reloads
 from notifyd.store import revocations
+from notifyd.store.deliveries import Channels
 from notifyd.store.sql import open_store
 from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
@@ -61,8 +63,11 @@ if TYPE_CHECKING:
     from notifyd.config import Config
     from notifyd.inbox import Inbox, Receipt
     from notifyd.keys import Keys
+    from notifyd.mail import Mail
     from notifyd.messages import Draft
-    from notifyd.store.base import Store
+    from notifyd.store.base import Entry, Store
+
+    OnCommit = Callable[[Sequence[Entry], frozenset[str]], None]
 
 #: Seconds after the drain within which everything else has ended.
 STOP_MARGIN_S = 5.0
@@ -227,9 +232,10 @@ async def open_service(
     """
     outside = outside or Outside()
     keys = keys_from_config(config)
+    channels = Channels(mail=config.sends_mail)
     async with (
         open_store(config.database_url, clock=clock, draw=outside.draw, in_thread=outside.in_thread) as store,
-        _open_log(config, store, clock, window_entries, outside) as (inbox, broker),
+        _open_log(config, store, clock, window_entries, outside, channels) as (inbox, broker),
         open_jobs() as jobs,
     ):
         service = Service(config, store, inbox, broker, keys, clock)
@@ -241,12 +247,16 @@ async def open_service(
         wheel = Wheel(clock, config)
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
-        parts = _api_parts(service, jobs, checker, checks, clock)
+        mail = await make_mail(config, store, inbox, clock, channels, page_address(config))
+        inbox.on_commit = _then(broker.publish, mail.committed)
+        parts = _api_parts(service, jobs, checker, checks, mail, clock)
         mover = None
         if store.listener is not None:
             mover = Mover(store, inbox, clock, round(config.retention_days * DAY_MS))
         parts.metrics.add(
-            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mover)
+            ServerCollector(
+                service.connections, service.doors, broker, inbox, store, jobs, checks, mover, mail
+            )
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
@@ -257,6 +267,9 @@ async def open_service(
         jobs.start("acks", inbox.run_acks)
         jobs.start("retention", inbox.run_retention)
         jobs.start("thinning", Thinner(store, config.price_detail_days).run)
+        jobs.start("deliveries", mail.planner.run)
+        jobs.start("outbox", mail.run_sender)
+        jobs.start("outbox-count", mail.run_counting)
         if mover is not None and store.listener is not None:
             jobs.start("outgoing", mover.run)
             jobs.start("outgoing-upkeep", mover.run_upkeep)
@@ -269,9 +282,30 @@ async def open_service(
             await journal.flush(inbox, broker, clock)
 
 
+def _then(publish: OnCommit, also: Callable[[], None]) -> OnCommit:
+    def committed(entries: Sequence[Entry], withdrawn: frozenset[str]) -> None:
+        publish(entries, withdrawn)
+        also()
+
+    return committed
+
+
+def page_address(config: Config) -> str:
+    """Where users find the page, for links in mail: `public_url`, else where the server listens."""
+    if config.public_url is not None:
+        return config.public_url.rstrip("/")
+    place = config.listen.replace("0.0.0.0:", "127.0.0.1:", 1)
+    return "http://localhost" if place.startswith("unix:") else f"http://{place}"
+
+
 @asynccontextmanager
 async def _open_log(
-    config: Config, store: Store, clock: Callable[[], int], window_entries: int, outside: Outside
+    config: Config,
+    store: Store,
+    clock: Callable[[], int],
+    window_entries: int,
+    outside: Outside,
+    channels: Channels,
 ) -> AsyncIterator[tuple[Inbox, Broker]]:
     """The log's writer and the window over it; the window is filled before anything can be appended."""
     async with open_inbox(
@@ -281,6 +315,7 @@ async def _open_log(
         retention_ms=round(config.retention_days * DAY_MS),
         max_rows_per_user=config.max_rows_per_user,
         draw=outside.draw,
+        deliver=channels.deliver,
     ) as inbox:
         window = Window(inbox.epoch, inbox.head, max_entries=window_entries)
         entries, floor = await inbox.newest(window_entries, MAX_BYTES // 4)
@@ -375,7 +410,7 @@ async def _drain(service: Service) -> None:
 
 
 def _api_parts(
-    service: Service, jobs: Jobs, checker: Checker, checks: Checks, clock: Callable[[], int]
+    service: Service, jobs: Jobs, checker: Checker, checks: Checks, mail: Mail, clock: Callable[[], int]
 ) -> ApiParts:
     """What the HTTP routes may reach; the callbacks belong to parts that they do not import."""
 
@@ -390,6 +425,7 @@ def _api_parts(
             "inbox": asdict(service.inbox.statistics()),
             "doors": [asdict(door.statistics()) for door in service.doors],
             "jobs": {job.name: asdict(job) for job in jobs.statistics()},
+            "mail": mail.statistics(),
             **checks.statistics(),
         }
 
@@ -417,6 +453,9 @@ def _api_parts(
         backtest=checker.backtest,
         erase_user=service.erase_user,
         publish_rates=Rates(rate, 2 * rate) if (rate := service.config.publish_rate) else None,
+        wake_outbox=mail.wake,
+        set_webhook=mail.set_webhook,
+        remove_webhook=mail.remove_webhook,
     )
 
 

@@ -15,6 +15,8 @@ from notifyd.api import (
     inspection,
     items,
     notifications,
+    outbox,
+    preferences,
     prices,
     problems,
     publish,
@@ -41,7 +43,7 @@ __all__ = ["ApiParts", "create_app", "create_operator_app"]
 
 #: Seconds in which an answer must have left; no answer of the API is a stream.
 RESPONSE_SECONDS = 60
-_OPERATORS = (admin.bp, inspection.bp, revocations.bp, trace.bp)
+_OPERATORS = (admin.bp, inspection.bp, outbox.bp, revocations.bp, trace.bp)
 
 
 def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTrio:
@@ -57,6 +59,8 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
         prices.bp,
         items.bp,
         users.bp,
+        preferences.bp,
+        outbox.hooks_bp,
         page_blueprint(),
     ]
     own.append(bulk_blueprint(parts.set_watches))

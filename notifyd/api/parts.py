@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from notifyd.keys import Keys
     from notifyd.limits import Rates
     from notifyd.store.base import Store
+    from notifyd.store.webhooks import Webhook
 
 EXTENSION = "notifyd"
 
@@ -52,6 +53,9 @@ class ApiParts:
     explain_watch: Explain  # the checker's: why a watch did or did not fire
     backtest: Backtest  # the checker's: what a watch would have told
     erase_user: Callable[[str], Awaitable[None]]  # everything of a user, everywhere
+    wake_outbox: Callable[[], None]  # something may be due for the mailer
+    set_webhook: Callable[[Webhook], Awaitable[None]]  # the mailer's: a publisher's webhook
+    remove_webhook: Callable[[str], Awaitable[bool]]  # of a publisher; False when there was none
     metrics: Metrics = field(default_factory=Metrics)
     publish_rates: Rates | None = None  # by publisher; None: no limit
 

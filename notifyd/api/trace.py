@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 from quart import Blueprint, Response
@@ -17,6 +17,7 @@ from notifyd.errors import CloseCode, NotFound
 from notifyd.inbox.tracing import WHY_NOT, WhyNot, trace
 from notifyd.messages import Cursor, Id, State, iso, parse_cursor
 from notifyd.store import tracing
+from notifyd.store.deliveries import MAIL
 
 if TYPE_CHECKING:
     from notifyd.inbox.tracing import Trace, Way
@@ -58,11 +59,27 @@ class TracedConnection(Struct, frozen=True):
     text: str
 
 
+MailWhyNot = Literal[
+    "no_mail",
+    "not_asked",
+    "waits",
+    "acknowledged",
+    "read",
+    "withdrawn",
+    "expired",
+    "unsubscribed",
+    "no_address",
+    "bounced",
+    "dead",
+    "dropped",
+]
+
+
 class Mail(Struct, frozen=True):
-    """Whether an email said it, too; `no_mail`: this server sends none."""
+    """Whether an email said it, too, and why not, or not yet. `no_mail`: this server sends none."""
 
     mailed_at: Moment | None
-    why_not: Literal["no_mail"] | None
+    why_not: MailWhyNot | None
     text: str
 
 
@@ -147,9 +164,49 @@ def _told(found: Trace, user_id: str, epoch: str) -> NotificationTrace:
         state=found.state,
         steps=_steps(found),
         connections=[_connection(way, epoch) for way in found.ways],
-        mail=Mail(None, "no_mail", "this server sends no email"),
+        mail=_mail(facts),
         why_not=_unconfirmed(found),
     )
+
+
+#: In words, for people.
+_MAIL_TEXTS: dict[MailWhyNot, str] = {
+    "no_mail": "this server sends no email",
+    "not_asked": "the user had no address when it was stored",
+    "acknowledged": "a device acknowledged it within the grace time",
+    "read": "the user had read it before the digest",
+    "withdrawn": "it was withdrawn before the mail",
+    "expired": "it expired before the mail",
+    "unsubscribed": "the user wants no mail of this kind",
+    "no_address": "the user has no address any more",
+    "bounced": "mail to the user's address is refused",
+}
+_WAITS = {
+    "grace": "for an acknowledgement",
+    "digest": "for the digest",
+    "quiet": "for the end of quiet hours",
+}
+
+
+def _mail(facts: Facts) -> Mail:
+    told = next((each for each in facts.told if each.channel == MAIL), None)
+    if told is None:
+        why: MailWhyNot = "not_asked" if parts().config.sends_mail else "no_mail"
+        return Mail(None, why, _MAIL_TEXTS[why])
+    if told.status == "sent" and told.ended_ms is not None:
+        return Mail(iso(told.ended_ms), None, "handed to the mail server")
+    if told.status == "dead":
+        return Mail(None, "dead", f"given up: {told.error}")
+    reason: Any = told.error if told.status == "dropped" else told.reason
+    if reason in _MAIL_TEXTS:
+        return Mail(None, reason, _MAIL_TEXTS[reason])
+    if told.status == "dropped":
+        return Mail(None, "dropped", "dropped by an operator")
+    if told.due_ms is not None:
+        until = f", until {iso(told.due_ms)}" if told.waits_for else ""
+        return Mail(None, "waits", f"waits {_WAITS.get(told.waits_for or '', 'to be decided on')}{until}")
+    last = "" if told.error is None else f"; last: {told.error}"
+    return Mail(None, "waits", f"waits in the outbox{last}")
 
 
 def _unconfirmed(found: Trace) -> list[str]:

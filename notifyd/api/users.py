@@ -175,9 +175,10 @@ def _stored(wanted: Profile, new: bool) -> dict[str, Any]:
 async def erase_user(user_id: str) -> Response:
     """Erase everything of a user.
 
-    Live connections are closed; notifications, states, watches, the ledger and what was said of the user are
-    deleted. A cursor from before is answered `recovered: false` with the reason `trimmed`. Erasing a user of
-    whom nothing is known is no error, so after an error it can be asked for again.
+    Live connections are closed; notifications, states, watches, mails, preferences, the ledger and what was
+    said of the user are deleted. A cursor from before is answered `recovered: false` with the reason
+    `trimmed`. Erasing a user of whom nothing is known is no error, so after an error it can be asked for
+    again.
     """
     guard.publisher()
     check_user_id(user_id)

@@ -3,6 +3,7 @@
     server   serve, demo, token, check-config, migrate       talk     publish, listen
     prices   import-prices      backtest   backtest          options  settings as flags, whom to talk to
     why      why                                             wording  messages and errors for people
+    mail     preview-email
     care     backup, restore-epoch, doctor
 
 A module of commands is imported when one of its commands is used, so that `--help` stays quick. Exit codes:
@@ -116,6 +117,15 @@ _COMMANDS = (
         Example: `notifyd backtest --item oj-64 --percent-drop 15 --baseline median_30d`
 
         Example: `notifyd backtest --search "orange juice" --new-best`""",
+    ),
+    _Command(
+        "preview-email",
+        "mail:preview",
+        """Write an example of the mail that users get, with the settings' templates.
+
+        It needs no server and sends nothing. `.eml` opens in mail programs, `.html` in browsers.
+
+        Example: `notifyd preview-email mail.html --locale de-AT`""",
     ),
     _Command(
         "check-config",

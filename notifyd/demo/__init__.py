@@ -17,7 +17,7 @@ import httpx2
 import trio
 
 from notifyd.clock import wall_ms
-from notifyd.demo.folder import demo_config, open_folder
+from notifyd.demo.folder import MAIL_FOLDER, demo_config, open_folder
 from notifyd.demo.login import login_blueprint
 from notifyd.demo.people import PEOPLE
 from notifyd.demo.player import Player
@@ -104,6 +104,7 @@ def _say(home: DemoFolder, missed: int, *, first: bool) -> None:
         ),
         f"  operate  {home.address}/operator, admin key {home.state.admin_key}",
         f"  data     {home.path} (start anew with --fresh)",
+        f"  mail     {home.path / MAIL_FOLDER}/*.eml, for who has no tab open when a price drops",
         "  stop     Ctrl-C; the page shows Offline and comes back when you start it again",
         "",
     ]

@@ -27,9 +27,14 @@ PREFERRED_PORT = 8000
 #: Ticks that a new demo is already old, so that its users find deals when the page first opens.
 HEAD_START_TICKS = 24
 
+#: Where the demo's mail is written.
+MAIL_FOLDER = "mail"
+#: Seconds for a tab to acknowledge before mail is written: here a minute passes in seconds.
+GRACE_S = 10
+
 _STATE_FILE = "demo.json"
 _LOCK_FILE = "demo.lock"
-#: All that the demo ever writes; --fresh deletes these and nothing else.
+#: All that the demo ever writes besides mail; --fresh deletes these, the mail, and nothing else.
 _FILES = (_STATE_FILE, "demo.db", "demo.db-wal", "demo.db-shm", "demo.db.lock")
 
 
@@ -83,6 +88,8 @@ def open_folder(path: Path, *, fresh: bool = False, port: int | None = None) -> 
         if fresh:
             for name in _FILES:
                 (path / name).unlink(missing_ok=True)
+            for mail in (path / MAIL_FOLDER).glob("*.eml"):
+                mail.unlink()
         state = _read(path / _STATE_FILE) or _new_state()
         folder = DemoFolder(path, state)
         folder.update(
@@ -170,6 +177,9 @@ def demo_config(folder: DemoFolder) -> Config:
         "publish_keys": (SecretStr(state.publish_key),),
         "admin_keys": (SecretStr(state.admin_key),),
         "drain_seconds": 1,
+        "mail_folder": folder.path / MAIL_FOLDER,
+        "public_url": folder.address,
+        "email_grace_seconds": GRACE_S,
         "log_level": "warning",
     }
     return DemoConfig(**settings)

@@ -16,6 +16,15 @@ class Person(NamedTuple):
     about: str
     watches: dict[str, dict[str, Any]]
 
+    @property
+    def profile(self) -> dict[str, str]:
+        """Where and how to write to them; nobody has such an address."""
+        return {
+            "email": f"{self.user_id}@demo.example",
+            "locale": "en-US",
+            "time_zone": "America/New_York",
+        }
+
 
 def _drop(percent: int, baseline: str) -> dict[str, Any]:
     return {"type": "percent_drop", "percent": percent, "baseline": baseline, "cooldown_s": COOLDOWN_S}

@@ -39,6 +39,7 @@ class Player:
         begun_ms = tick_due_ms(self._clock(), -HEAD_START_TICKS)
         await self._post(history(self._folder.state.seed, begun_ms))
         for who in PEOPLE:
+            await self._call("PUT", f"/v1/users/{who.user_id}", who.profile)
             for item_id, rule in who.watches.items():
                 path, query = f"/v1/watches/demo-{item_id}", {"user_id": who.user_id}
                 await self._call("PUT", path, {"item_id": item_id, "rule": rule}, query)

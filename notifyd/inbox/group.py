@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from notifyd.errors import CommitFailed, IdempotencyConflict
 from notifyd.inbox.records import Receipt
 from notifyd.store import log
+from notifyd.store.deliveries import Span
 from notifyd.store.log import Answer, Key
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     #: Any other write that joins the group: gives the entries to append, and what its caller gets.
     Work = Callable[[Transaction], tuple[Sequence[NewEntry], Any]]
     Claim = Callable[[Transaction], bool]
+    #: Notes in the same transaction what else is to be told of what was appended.
+    Deliver = Callable[[Transaction, Sequence[Entry], Sequence[Span]], None]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Prepared:
     body_hash: bytes
     #: Runs first, in the transaction that stores the publication; False: it was stored before, leave it.
     claim: Claim | None = None
+    publisher: str | None = None
 
 
 class Committed(NamedTuple):
@@ -52,8 +56,10 @@ class _Placed(NamedTuple):
         return Receipt(before + self.last, self.request.notification_id, self.repeated)
 
 
-def run_group(tx: Transaction, requests: Sequence[Prepared | Work], head: int) -> Committed:
-    """Run the requests in order and append what they give.
+def run_group(
+    tx: Transaction, requests: Sequence[Prepared | Work], head: int, deliver: Deliver | None = None
+) -> Committed:
+    """Run the requests in order, append what they give, and have it delivered.
 
     `head` is the newest seq that the caller knows. Entries between it and what the log holds, left by a
     commit whose outcome was not known, come first among the group's.
@@ -69,6 +75,8 @@ def run_group(tx: Transaction, requests: Sequence[Prepared | Work], head: int) -
     missed = log.everything_after(tx, head, before) if before > head else []
     appended = log.append(tx, group.entries, before)
     group.remember(before)
+    if deliver is not None and appended:
+        deliver(tx, appended, group.spans(before))
     outcomes = [each.receipt(before) if isinstance(each, _Placed) else each for each in placed]
     return Committed(before + rows, missed + appended, outcomes, group.publications)
 
@@ -87,6 +95,11 @@ class _Group:
         self._fresh: dict[Key, _Placed] = {}
         self.entries: list[NewEntry] = []
         self.publications = 0
+        self._spans: list[Span] = []
+
+    def spans(self, before: int) -> list[Span]:
+        """Whose the appended rows are, which follow `before`."""
+        return [Span(publisher, before + after, before + up_to) for publisher, after, up_to in self._spans]
 
     def run(self, request: Prepared | Work) -> Any:
         """What the request's caller gets, or where its rows will stand."""
@@ -95,7 +108,7 @@ class _Group:
                 return self._place_claimed(request, request.claim)
             return self._place(request) if request.key is None else self._place_once(request, request.key)
         entries, outcome = request(self._tx)
-        self.entries += entries
+        self._add(None, entries)
         return outcome
 
     def remember(self, before: int) -> None:
@@ -106,9 +119,14 @@ class _Group:
         log.remember(self._tx, answers)
 
     def _place(self, request: Prepared) -> _Placed:
-        self.entries += request.entries
+        self._add(request.publisher, request.entries)
         self.publications += 1
         return _Placed(len(self.entries), request)
+
+    def _add(self, publisher: str | None, entries: Sequence[NewEntry]) -> None:
+        if entries:
+            self._spans.append(Span(publisher, len(self.entries), len(self.entries) + len(entries)))
+            self.entries += entries
 
     def _place_claimed(self, request: Prepared, claim: Claim) -> _Placed | Receipt | None:
         if not claim(self._tx):

@@ -23,7 +23,7 @@ from notifyd.store import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from notifyd.inbox.group import Claim, Prepared
+    from notifyd.inbox.group import Claim, Deliver, Prepared
     from notifyd.inbox.records import Publication
     from notifyd.inbox.writer import OnCommit, Request
     from notifyd.messages import MarkState, State
@@ -57,6 +57,7 @@ class Inbox:
         max_rows_per_user: int,
         queue_size: int,
         draw: Callable[[int], str],
+        deliver: Deliver | None = None,
     ) -> None:
         self.epoch = store.epoch
         #: Called after each commit with its entries in the order of seq and the notification_ids that they
@@ -67,7 +68,7 @@ class Inbox:
         self._draw = draw
         self._queue_size = queue_size
         self._floors: dict[str, int] = {}  # of users, above the floor of the window as it was filled
-        self._writer = Writer(store, head, self._committed, queue_size)
+        self._writer = Writer(store, head, self._committed, queue_size, deliver)
         self._answering = Answering(head, trio.current_time())
         self._acks = Acks(self._writer.submit, clock, self._answering)
         self._retention = Retention(
@@ -154,6 +155,13 @@ class Inbox:
         `prompt`: the client said so of itself, so that its delay tells something.
         """
         self._acks.ack(user_id, connection_id, min(seq, self.head), prompt=prompt)
+
+    def waiting_ack(self, user_id: str) -> int:
+        """The seq up to which a user's connections have acknowledged what is not yet written; 0: nothing.
+
+        Ask before reading the store: what is written meanwhile is then in the snapshot.
+        """
+        return self._acks.waiting(user_id)
 
     def appeared(self, user_id: str) -> None:
         """Note that this user is here: announcements until now are not news to a newcomer."""
@@ -322,9 +330,12 @@ async def open_inbox(
     max_rows_per_user: int,
     queue_size: int = 10_000,
     draw: Callable[[int], str] = secrets.token_hex,
+    deliver: Deliver | None = None,
 ) -> AsyncIterator[Inbox]:
     """The inbox, with its writer running. `clock` gives milliseconds since 1970, `draw` as many
     random bytes as are asked for, as text.
+
+    `deliver` joins each transaction that appends, in the store's thread.
 
     Raises CommitFailed (in a group, and cancelling the body) when the database may have lost what it
     acknowledged. On the way out it writes what is still in the queue, for at most 5 seconds.
@@ -339,6 +350,7 @@ async def open_inbox(
         max_rows_per_user=max_rows_per_user,
         queue_size=queue_size,
         draw=draw,
+        deliver=deliver,
     )
     async with trio.open_nursery() as nursery:
         stopped = trio.CancelScope(shield=True)  # _close gives it its deadline

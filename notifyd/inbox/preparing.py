@@ -50,7 +50,9 @@ async def prepare(
         entries.append(NewEntry(notification_id, user_id, type_, data, now_ms, expires_ms))
     key = publication.idempotency_key
     remembered = None if key is None else Key(publication.publisher, key)
-    return Prepared(notification_id, entries, remembered, publication.body_hash)
+    return Prepared(
+        notification_id, entries, remembered, publication.body_hash, publisher=publication.publisher
+    )
 
 
 def new_notification_id(now_ms: int, draw: Callable[[int], str] = secrets.token_hex) -> str:

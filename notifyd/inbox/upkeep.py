@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Never
 import trio
 
 from notifyd.errors import StoreError
-from notifyd.store import erase, ledger, retention, users
+from notifyd.store import deliveries, erase, ledger, outbox, retention, users
 from notifyd.store.users import Acknowledged
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class Acks:
         known = self._acks.get(user_id)
         if known is None or known.seq < seq:
             self._acks[user_id] = Acknowledged(seq, connection_id, self._clock())
+
+    def waiting(self, user_id: str) -> int:
+        """The acknowledged seq of this user that waits to be written; 0 when none does."""
+        known = self._acks.get(user_id)
+        return 0 if known is None else known.seq
 
     def appeared(self, user_id: str, head: int) -> int:
         """Where the log stood when the user was first met, unless the store knows better."""
@@ -144,6 +149,8 @@ class Retention:
         await self._repeat(erase.forget_erased)
         await self._repeat(partial(ledger.forget_connections, before_ms=before))
         await self._repeat(partial(ledger.forget_dispatches, before_ms=before))
+        await self._repeat(partial(deliveries.forget, limit=retention.BATCH))
+        await self._repeat(partial(outbox.forget, before_ms=before, limit=retention.BATCH))
         if not self._all_seen:
             await self._note_everyone()
         while self._grown:

@@ -22,7 +22,7 @@ from notifyd.store.log import UPDATED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from notifyd.inbox.group import Committed, Work
+    from notifyd.inbox.group import Committed, Deliver, Work
     from notifyd.store.base import Entry, NewEntry, Store, Transaction
 
     OnCommit = Callable[[Sequence[Entry], frozenset[str]], None]
@@ -105,12 +105,20 @@ class Counts:
 class Writer:
     """Takes requests from a bounded queue and writes them in groups; `head` is the last committed seq."""
 
-    def __init__(self, store: Store, head: int, on_commit: OnCommit, queue_size: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        head: int,
+        on_commit: OnCommit,
+        queue_size: int,
+        deliver: Deliver | None = None,
+    ) -> None:
         self.head = head
         self.on_commit = on_commit
         self.counts = Counts()
         self.failed: CommitFailed | None = None  # then nothing is written any more, and the process ends
         self._store = store
+        self._deliver = deliver
         self._send, self._receive = trio.open_memory_channel[Request](queue_size)
         self._unanswered: deque[Request] = deque()  # all that came, but for answered ones at its left end
         self._arrived = trio.Event()
@@ -264,7 +272,12 @@ class Writer:
         if not group:
             return
         began = trio.current_time()
-        work = partial(run_group, requests=[request.work for request in group], head=self.head)
+        work = partial(
+            run_group,
+            requests=[request.work for request in group],
+            head=self.head,
+            deliver=self._deliver,
+        )
         committed = await self._store.write(work)
         self.counts.committed(len(group), committed, trio.current_time() - began)
         await self._publish(committed)

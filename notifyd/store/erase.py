@@ -18,9 +18,12 @@ from notifyd.store import retention
 from notifyd.store.schema import (
     broadcast_states,
     connections,
+    deliveries,
     erased_users,
     meta,
     notifications,
+    outbox,
+    preferences,
     users,
     watch_items,
     watch_states,
@@ -66,6 +69,19 @@ _drop_connections = delete(connections).where(
         select(connections.c.connection_id).where(connections.c.user_id == bindparam("user")).limit(BATCH)
     )
 )
+_drop_deliveries = delete(deliveries).where(
+    tuple_(deliveries.c.user_id, deliveries.c.seq, deliveries.c.channel).in_(
+        select(deliveries.c.user_id, deliveries.c.seq, deliveries.c.channel)
+        .where(deliveries.c.user_id == bindparam("user"))
+        .limit(BATCH)
+    )
+)
+_drop_messages = delete(outbox).where(
+    outbox.c.message_id.in_(
+        select(outbox.c.message_id).where(outbox.c.user_id == bindparam("user")).limit(BATCH)
+    )
+)
+_drop_preferences = delete(preferences).where(preferences.c.user_id == bindparam("user"))
 
 
 def drop_watch_states(tx: Transaction, user_id: str) -> int:
@@ -98,6 +114,21 @@ def drop_connections(tx: Transaction, user_id: str) -> int:
     return tx.execute(_drop_connections, {"user": user_id}).rowcount
 
 
+def drop_deliveries(tx: Transaction, user_id: str) -> int:
+    """What is or was to be told to the user by mail or webhook."""
+    return tx.execute(_drop_deliveries, {"user": user_id}).rowcount
+
+
+def drop_messages(tx: Transaction, user_id: str) -> int:
+    """The user's mails in the outbox; one that is being sent is not stopped."""
+    return tx.execute(_drop_messages, {"user": user_id}).rowcount
+
+
+def drop_preferences(tx: Transaction, user_id: str) -> int:
+    """What the user wanted by mail."""
+    return tx.execute(_drop_preferences, {"user": user_id}).rowcount
+
+
 def drop_entries(tx: Transaction, user_id: str) -> int:
     """The user's own entries, the oldest first; raises the floor."""
     return retention.drop_own(tx, user_id, _NO_LIMIT)
@@ -109,6 +140,9 @@ DROPS: Final[tuple[Callable[[Transaction, str], int], ...]] = (
     drop_watch_words,
     drop_watch_states,
     drop_watches,
+    drop_deliveries,
+    drop_messages,
+    drop_preferences,
     drop_entries,
     drop_singles,
     drop_connections,
@@ -119,7 +153,7 @@ DROPS: Final[tuple[Callable[[Transaction, str], int], ...]] = (
 _left = select(
     *(
         exists().where(table.c.user_id == bindparam("user"))
-        for table in (watches, notifications, broadcast_states, connections)
+        for table in (watches, notifications, broadcast_states, connections, deliveries, outbox)
     )
 )
 _floor = select(u.floor).where(u.user_id == bindparam("user"))
@@ -129,7 +163,16 @@ _bare = {
     "archived_seq": 0,
     "ack_seq": 0,
     **dict.fromkeys(
-        ("appeared_seq", "ack_ms", "ack_connection", "email", "locale", "time_zone", "profile_ms")
+        (
+            "appeared_seq",
+            "ack_ms",
+            "ack_connection",
+            "email",
+            "locale",
+            "time_zone",
+            "profile_ms",
+            "bounced_email",
+        )
     ),
 }
 _empty = update(users).where(u.user_id == bindparam("user")).values(_bare)

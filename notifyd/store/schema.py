@@ -89,7 +89,8 @@ idempotency = Table(
 #: What is known of one user. A notification is at least seen, read or archived when its seq is not above
 #: the mark of that name; announcements up to `appeared_seq` (the head when the user was first met) are at
 #: least seen. `floor`: own entries up to it may have been trimmed. `ack_*`: the newest seq that one of the
-#: user's connections has confirmed. The rest is what publishers say, last at `profile_ms`.
+#: user's connections has confirmed. `bounced_email`: the address to which mail is refused for ever. The rest
+#: is what publishers say, last at `profile_ms`.
 users = Table(
     "users",
     metadata,
@@ -106,6 +107,7 @@ users = Table(
     Column("locale", Text),
     Column("time_zone", Text),
     Column("profile_ms", BigInteger),
+    Column("bounced_email", Text),
 )
 
 #: Users who were erased: of their row in `users` only the floor is left, until nothing of the log is as old.
@@ -330,4 +332,83 @@ deal_ends = Table(
     Column("notification_id", Text, primary_key=True),
     Column("ends_ms", BigInteger, nullable=False),
     Index("ix_deal_ends_ends_ms", "ends_ms"),
+)
+
+# --- telling those who are not there ----------------------------------------------------------------
+
+#: What users want by mail: JSON of preferences.Preferences.
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+)
+
+#: One notification to be told to one user by one channel (`mail`, or `webhook:PUBLISHER`), written in the
+#: notification's own transaction. At `due_ms` it is decided on again (`waits_for` says what it waits for,
+#: NULL: it is new); afterwards `due_ms` is NULL and either `message_id` names what it went into, or `reason`
+#: says why it did not.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("channel", Text, primary_key=True),
+    Column("due_ms", BigInteger),
+    Column("waits_for", Text),
+    Column("reason", Text),
+    Column("message_id", Text),
+    Column("decided_ms", BigInteger),
+    Index("ix_deliveries_due_ms", "due_ms"),
+    Index("ix_deliveries_message_id", "message_id"),
+    Index("ix_deliveries_seq", "seq"),
+)
+
+#: Announcements that have yet to become deliveries of everybody with an address after `after_user`.
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("seq", RowId, primary_key=True, autoincrement=False),
+    Column("after_user", Text, nullable=False),
+)
+
+#: What is sent: one mail, or one call of a webhook. `status`: waiting, sent, dead, dropped. Whoever sends it
+#: holds a lease until `lease_ms` under the number `fence`; what a former holder reports is not believed.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger),
+    Column("lease_ms", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("error", Text),
+    Column("ended_ms", BigInteger),
+    Index("ix_outbox_due_ms", "due_ms"),
+    Index("ix_outbox_status_ended_ms", "status", "ended_ms"),
+    Index("ix_outbox_user_id", "user_id"),
+)
+
+#: Where publishers want to be told of users who were not reached; with `every`, of all they notify.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("publisher", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("every", Boolean, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+)
+
+#: Random keys of the server's own, drawn when they are first needed.
+server_keys = Table(
+    "server_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )

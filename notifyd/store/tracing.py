@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import Raw  # noqa: TC002 - msgspec looks at the fields
 from sqlalchemy import bindparam, or_, select
 
-from notifyd.store import ledger, log, users
+from notifyd.store import deliveries, ledger, log, users
 from notifyd.store.json_rows import document, json_of, records, together
 from notifyd.store.schema import notifications
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notifyd.store.base import Transaction
+    from notifyd.store.deliveries import Told
     from notifyd.store.ledger import Kept, Mark
     from notifyd.store.users import Acknowledged, Marks
 
@@ -54,6 +55,7 @@ class Facts(NamedTuple):
     connections: Sequence[Kept]
     connection_marks: Sequence[Mark]
     now_ms: int
+    told: Sequence[Told] = ()
 
 
 _ID_AT = select(n.notification_id).where(
@@ -100,4 +102,5 @@ def facts(tx: Transaction, user_id: str, notification_id: str) -> Facts | None:
         connections=kept,
         connection_marks=ledger.marks_of(tx, [each.connection_id for each in kept]),
         now_ms=tx.now_ms,
+        told=deliveries.told(tx, user_id, known.seq),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 _ALONE: Final[tuple[str, ...]] = ()
 
 
+class Outbox(Protocol):
+    """What is asked of the mailer, which this module may not import."""
+
+    def waiting(self) -> Mapping[tuple[str, str], int]: ...
+    def outcomes(self) -> Mapping[tuple[str, str], int]: ...
+
+
 class ServerCollector(Collector):
     """Reads the parts of one server; they count for themselves."""
 
@@ -44,6 +51,7 @@ class ServerCollector(Collector):
         jobs: Jobs,
         checks: Checks,
         mover: Mover | None,  # None: applications cannot publish by SQL
+        outbox: Outbox,
     ) -> None:
         self._connections = connections
         self._doors = doors
@@ -53,6 +61,7 @@ class ServerCollector(Collector):
         self._jobs = jobs
         self._checks = checks
         self._mover = mover
+        self._outbox = outbox
 
     def collect(self) -> Iterable[Metric]:
         yield _gauge("build_info", "Always 1; the version that runs.", ("version",), {(__version__,): 1})
@@ -61,6 +70,7 @@ class ServerCollector(Collector):
         yield from self._of_inbox()
         yield from self._of_outgoing()
         yield from self._of_broker()
+        yield from self._of_outbox()
         yield from self._of_loop()
 
     def _of_connections(self) -> Iterator[Metric]:
@@ -162,6 +172,21 @@ class ServerCollector(Collector):
         yield _gauge("window_floor_seq", "Everything after this seq is in memory.", now.window_floor)
         yield _gauge("window_head_seq", "The newest seq.", now.window_head)
         yield _gauge("dispatched_seq", "Everyone has been offered all up to this seq.", now.settled)
+
+    def _of_outbox(self) -> Iterator[Metric]:
+        depth = self._outbox.waiting()
+        yield _gauge(
+            "outbox_messages",
+            "Mails and webhook calls that wait to be sent, and dead letters; some seconds old.",
+            ("status", "channel"),
+            depth,
+        )
+        yield _counter(
+            "outbox_outcomes",
+            "What came of tries to send: sent, retried later, dead, dropped as no longer wanted.",
+            ("channel", "outcome"),
+            self._outbox.outcomes(),
+        )
 
     def _of_loop(self) -> Iterator[Metric]:
         yield _histogram("loop_lag_seconds", "How late the event loop is.", self._checks.loop_lag.seconds)

@@ -4,6 +4,7 @@ import { createClient } from "/client.js";
 import { Account, demoUsers } from "./account.js";
 import { $, busy, h } from "./dom.js";
 import { Inbox } from "./inbox.js";
+import { Mail, showLinked } from "./mail.js";
 import { NotificationList } from "./notifications.js";
 import { isGap, showStatus, storedTransport } from "./status.js";
 import { failed, toast } from "./toast.js";
@@ -63,7 +64,9 @@ async function open(account) {
 async function start(account, client, inbox, watches) {
   try {
     client.connect(await readList(account, inbox));
+    showLinked($("notifications"));
     await watches.load();
+    await new Mail(account).load();
   } catch (fault) {
     if (fault.status === 401) return signIn(`Please sign in again: ${fault.message}`);
     failed(fault);

@@ -19,6 +19,7 @@ from notifyd.checker.watching import set_watch
 from notifyd.config import Config
 from notifyd.inbox import erase_user, open_inbox
 from notifyd.keys import Keys
+from notifyd.store import webhooks
 from notifyd.store.sql import open_store
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class Server:
     reasons: list[str] = field(default_factory=list)
     revoked: list[tuple[object, ...]] = field(default_factory=list)
     woken: int = 0
+
+    def wake_outbox(self) -> None:
+        self.woken += 1
 
     def on_prices(self) -> None:
         self.woken += 1
@@ -175,6 +179,9 @@ def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> Ap
         explain_watch=partial(explain_watch, store),
         backtest=lambda spec, after, limit: backtest(store, spec, after=after, limit=limit),
         erase_user=partial(server.erase_user, inbox),
+        wake_outbox=server.wake_outbox,
+        set_webhook=lambda webhook: store.write(partial(webhooks.put, webhook=webhook)),
+        remove_webhook=lambda publisher: store.write(partial(webhooks.remove, publisher=publisher)),
     )
 
 

@@ -35,8 +35,8 @@ HEAD_START_S = 0.05
 def acknowledge_before_commit() -> None:
     """Answer publishers from inside the transaction."""
 
-    def run_group(tx: Any, requests: Any, head: int) -> Any:
-        done = original(tx, requests, head)
+    def run_group(tx: Any, requests: Any, head: int, deliver: Any = None) -> Any:
+        done = original(tx, requests, head, deliver)
         for request, outcome in zip(current[0], done.outcomes, strict=True):
             trio.from_thread.run_sync(request.answer, outcome, trio_token=token[0])
         time.sleep(HEAD_START_S if done.entries else 0)
@@ -49,15 +49,15 @@ def acknowledge_before_commit() -> None:
     original, commit_original = group.run_group, writing.Writer._commit
     current: list[Any] = [()]
     token: list[Any] = [None]
-    writing.run_group = run_group  # type: ignore[attr-defined]
+    writing.run_group = run_group  # type: ignore
     writing.Writer._commit = commit  # type: ignore
 
 
 def show_before_commit() -> None:
     """Put entries into the window from inside the transaction."""
 
-    def run_group(tx: Any, requests: Any, head: int) -> Any:
-        done = original(tx, requests, head)
+    def run_group(tx: Any, requests: Any, head: int, deliver: Any = None) -> Any:
+        done = original(tx, requests, head, deliver)
         if done.entries and brokers:
             trio.from_thread.run_sync(brokers[-1].publish, done.entries, trio_token=tokens[-1])
             time.sleep(HEAD_START_S)
@@ -71,7 +71,7 @@ def show_before_commit() -> None:
     original, begin_original = group.run_group, Broker.__init__
     brokers: list[Any] = []
     tokens: list[Any] = []
-    writing.run_group = run_group  # type: ignore[attr-defined]
+    writing.run_group = run_group  # type: ignore
     Broker.__init__ = begin  # type: ignore
 
 

@@ -6,6 +6,7 @@ shipped carries no hooks. By environment variables:
     CHAOS_POINT     POINT:COUNT, kill -9 when the point is passed for the COUNT-th time
     CHAOS_ARMED     signal: count only after SIGUSR1; otherwise from the start
     CHAOS_SABOTAGE  name of a sabotage (tests/chaos/sabotage.py)
+    CHAOS_MAIL      quick: pauses, leases and deadlines of mail are a fraction of what they are
     CHAOS_WINDOW    entries of the window, so that a small one overflows
     CHAOS_TASKS     a file into which SIGUSR2 writes how many tasks Trio has
 
@@ -123,9 +124,9 @@ def _count_publications(trap: Trap) -> None:
     run_group, commit = writing.run_group, sql.Database._commit  # type: ignore[attr-defined]
     has_any = False
 
-    def noting(tx: Any, requests: Any, head: int) -> Any:
+    def noting(tx: Any, requests: Any, head: int, deliver: Any = None) -> Any:
         nonlocal has_any
-        done = run_group(tx, requests, head)
+        done = run_group(tx, requests, head, deliver)
         has_any = any(entry.type == "x-chaos" for entry in done.entries)
         return done
 
@@ -148,6 +149,18 @@ def _tell_tasks(*_: object) -> None:
     os.replace(replacement, file)
 
 
+def make_mail_quick() -> None:
+    """A minute passes in a tenth of a second, and whoever hangs is left after some."""
+    from notifyd.mail import retrying, sender, smtp
+
+    retrying.FIRST_MS = 100  # type: ignore[misc]
+    sender.TRY_S = 5.0  # type: ignore[misc]
+    defaults: Any = sender.Sender.__init__.__kwdefaults__
+    defaults["lease_s"] = 6.0
+    for name in ("CONNECT_S", "COMMAND_S", "DATA_S"):
+        setattr(smtp, name, 2.0)
+
+
 def main() -> int:
     """Prepare as the environment says, and serve."""
     if "CHAOS_SABOTAGE" in os.environ:
@@ -161,6 +174,8 @@ def main() -> int:
         set_trap(point, trap)
     if "CHAOS_TASKS" in os.environ:
         signal.signal(signal.SIGUSR2, _tell_tasks)
+    if "CHAOS_MAIL" in os.environ:
+        make_mail_quick()
     if "CHAOS_WINDOW" in os.environ:
         entries = int(os.environ["CHAOS_WINDOW"])
         service.open_service = partial(service.open_service, window_entries=entries)
