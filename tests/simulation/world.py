@@ -209,8 +209,12 @@ class World:
                 await self._return(fence)
         late = [f"{seat.tab.name} at {seat.tab.position}" for seat in self.seats if seat.tab.position < fence]
         assert not late, f"{late} of {fence} after {PATIENCE_S:g} s"
-        for seat in self.seats:
+        for number, seat in enumerate(self.seats):
+            await self.ack(number)
             await self._compare(seat.tab)
+        await trio.sleep(3)  # acknowledgements are written once a second
+        acked = dict(self._log.execute("SELECT user_id, ack_seq FROM users"))
+        assert all(fence <= acked[user] <= self.model.head for user in USERS), f"{acked}, not {fence}"
 
     # --- inside ---------------------------------------------------------------------------------------------
 
