@@ -9,7 +9,8 @@ What proxies do to WebSockets: `proxy.upgrades` is "refuse" (HTTP 403), "swallow
 nothing comes after it) or "buffer" (what comes is held back until 64 KiB have gathered).
 
 A setting counts for every byte that comes after it, on connections that are open already too. A chunk that
-is late holds back those behind it, as TCP does: what is sent is never reordered, changed or dropped.
+is late holds back those behind it, as TCP does: what is sent is never reordered, changed or dropped, but for
+WebSockets that are refused or swallowed.
 """
 
 from __future__ import annotations
