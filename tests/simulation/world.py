@@ -91,7 +91,9 @@ class World:
             "garbage": "x-y",
         }
         await self._leave(seat)
-        await self._connect(seat, transport, cursors[where])
+        # A tab that could not start over knows nothing: a cursor of its own making would be a lie.
+        known = seat.tab.cursor is not None or where != "before"
+        await self._connect(seat, transport, cursors[where] if known else None)
 
     async def leave(self, tab: int) -> None:
         await self._leave(self.seats[tab])
@@ -241,7 +243,9 @@ class World:
                 tab.start_over(await self._listed(tab.user))
             except GONE:
                 assert self._killing
-                tab.cursor = None
+                await self._leave(seat)
+                tab.cursor = None  # it knows nothing, so what still comes must not be taken
+                return
         self._nursery.start_soon(seat.read, client)
 
     async def _leave(self, seat: Seat) -> None:
@@ -325,7 +329,7 @@ class World:
             await trio.sleep(1)
         names = dict(wanted)
         kept = [(name, rank) for name, rank in tab.ranks.items() if name in names]
-        assert kept == wanted, f"{tab.name} against the inbox"
+        assert kept == wanted, f"{tab.name} has {kept}, its inbox {wanted}"
 
     def _look(self) -> None:
         """Bring the model up to what is committed, and to what was trimmed."""
