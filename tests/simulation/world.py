@@ -91,7 +91,9 @@ class World:
             "garbage": "x-y",
         }
         await self._leave(seat)
-        await self._connect(seat, transport, cursors[where])
+        # A tab that could not start over knows nothing: a cursor of its own making would be a lie.
+        known = seat.tab.cursor is not None or where != "before"
+        await self._connect(seat, transport, cursors[where] if known else None)
 
     async def leave(self, tab: int) -> None:
         await self._leave(self.seats[tab])
@@ -209,8 +211,12 @@ class World:
                 await self._return(fence)
         late = [f"{seat.tab.name} at {seat.tab.position}" for seat in self.seats if seat.tab.position < fence]
         assert not late, f"{late} of {fence} after {PATIENCE_S:g} s"
-        for seat in self.seats:
+        for number, seat in enumerate(self.seats):
+            await self.ack(number)
             await self._compare(seat.tab)
+        await trio.sleep(3)  # acknowledgements are written once a second
+        acked = dict(self._log.execute("SELECT user_id, ack_seq FROM users"))
+        assert all(fence <= acked[user] <= self.model.head for user in USERS), f"{acked}, not {fence}"
 
     # --- inside ---------------------------------------------------------------------------------------------
 
@@ -237,7 +243,9 @@ class World:
                 tab.start_over(await self._listed(tab.user))
             except GONE:
                 assert self._killing
-                tab.cursor = None
+                await self._leave(seat)
+                tab.cursor = None  # it knows nothing, so what still comes must not be taken
+                return
         self._nursery.start_soon(seat.read, client)
 
     async def _leave(self, seat: Seat) -> None:
@@ -321,7 +329,7 @@ class World:
             await trio.sleep(1)
         names = dict(wanted)
         kept = [(name, rank) for name, rank in tab.ranks.items() if name in names]
-        assert kept == wanted, f"{tab.name} against the inbox"
+        assert kept == wanted, f"{tab.name} has {kept}, its inbox {wanted}"
 
     def _look(self) -> None:
         """Bring the model up to what is committed, and to what was trimmed."""
