@@ -8,6 +8,7 @@ shipped carries no hooks. By environment variables:
     CHAOS_SABOTAGE  name of a sabotage (tests/chaos/sabotage.py)
     CHAOS_MAIL      quick: pauses, leases and deadlines of mail are a fraction of what they are
     CHAOS_WINDOW    entries of the window, so that a small one overflows
+    CHAOS_CLOCK     a file with the seconds by which notifyd's wall clock is wrong
     CHAOS_TASKS     a file into which SIGUSR2 writes how many tasks Trio has
 
 Whatever is counted in a thread or on the loop, the process ends there and then, with nothing written after.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from sqlalchemy import event
 
-from notifyd import service
+from notifyd import clock, service
 from notifyd.broker.memory import Broker
 from notifyd.checker import loop
 from notifyd.config import load_config
@@ -141,6 +143,18 @@ def _count_publications(trap: Trap) -> None:
     sql.Database._commit = committing  # type: ignore[method-assign]
 
 
+class WrongTime:
+    """The module `time` for notifyd.clock, with another wall clock; the monotonic one is as it was."""
+
+    perf_counter = staticmethod(time.perf_counter)
+
+    def __init__(self, offset: Path) -> None:
+        self._offset = offset
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self._offset.read_text()) * 1_000_000_000
+
+
 def _tell_tasks(*_: object) -> None:
     """In the main thread, between two steps of the loop."""
     file = Path(os.environ["CHAOS_TASKS"])
@@ -172,6 +186,8 @@ def main() -> int:
         trap = Trap(int(count), os.environ.get("CHAOS_ARMED") != "signal")
         signal.signal(signal.SIGUSR1, trap.arm)
         set_trap(point, trap)
+    if "CHAOS_CLOCK" in os.environ:
+        clock.time = WrongTime(Path(os.environ["CHAOS_CLOCK"]))  # type: ignore[assignment, attr-defined]
     if "CHAOS_TASKS" in os.environ:
         signal.signal(signal.SIGUSR2, _tell_tasks)
     if "CHAOS_MAIL" in os.environ:

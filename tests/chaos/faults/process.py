@@ -7,16 +7,17 @@ import os
 import resource
 import signal
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from tests.chaos.faults.network import never_read
-from tests.chaos.run import Load, Run, fault
+from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.world import until, wait_s
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.chaos.world import World
 
 TRANSPORTS = ("websocket", "sse")
@@ -25,8 +26,6 @@ STEADY = Load(users=4, readers=10, publishers=2, churn=0, transports=TRANSPORTS)
 STORM_S = 30.0
 #: The busiest second of coming back after a drain, of the mean of all its seconds (P10).
 BUSIEST = 2.0
-#: Where Debian's libfaketime lies.
-FAKETIME = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 def _connects(world: World) -> int:
@@ -231,23 +230,15 @@ async def term_at_start(run: Run) -> None:
 
 @fault("clock", "F16", promises="P2 P3 P4 P5 P9 P18", n=8)
 async def clock(run: Run) -> None:
-    """The wall clock jumps by an hour and by more than a day, both ways, and strobes (libfaketime): order,
+    """The wall clock jumps by an hour and by more than a day, both ways, and strobes: order,
     cursors, heartbeats, connections and the memory of keys are as before."""
-    if not FAKETIME:
-        run.progress("left out: libfaketime is not installed")
-        return
     settings = {"NOTIFYD_HEARTBEAT_SECONDS": "3", "NOTIFYD_PONG_SECONDS": "2"}
     jumps = [3600, -3600, 90_000, -90_000]
     async with run.world(STEADY, **settings) as world:
         offset = world.folder / "offset"
         _set(offset, 0)
-        fake = {
-            "LD_PRELOAD": str(FAKETIME[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(offset),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        await world.server.start(more=fake)
+        wrong = {"CHAOS_CLOCK": str(offset)}
+        await world.server.start(command=VICTIM, more=wrong)
         await world.begin()
         for publisher in world.publishers:
             publisher.repeats = 0.5
@@ -264,7 +255,7 @@ async def clock(run: Run) -> None:
             run.trials += 1
             run.progress(f"{run.trials} of {run.n} jumps")
         await world.server.kill()
-        await world.server.start(more=fake)
+        await world.server.start(command=VICTIM, more=wrong)
         await world.settle()
         await world.read_inboxes()
 
