@@ -135,6 +135,7 @@ def notifyd(
             "NOTIFYD_PUBLISH_KEYS": place.key,
             "NOTIFYD_ADMIN_KEYS": place.admin_key,
             "NOTIFYD_MAX_CONNECTIONS_PER_USER": "100000",
+            "NOTIFYD_PUBLISH_RATE": "0",
             "NOTIFYD_DRAIN_SECONDS": "0",
             "NOTIFYD_LOG_LEVEL": "error",
             **(settings or {}),

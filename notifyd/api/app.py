@@ -11,12 +11,14 @@ from quart_trio import QuartTrio
 
 from notifyd.api import (
     admin,
+    cors,
     inspection,
     items,
     notifications,
     prices,
     problems,
     publish,
+    revocations,
     session,
     tickets,
     trace,
@@ -39,7 +41,7 @@ __all__ = ["ApiParts", "create_app", "create_operator_app"]
 
 #: Seconds in which an answer must have left; no answer of the API is a stream.
 RESPONSE_SECONDS = 60
-_OPERATORS = (admin.bp, inspection.bp, trace.bp)
+_OPERATORS = (admin.bp, inspection.bp, revocations.bp, trace.bp)
 
 
 def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTrio:
@@ -96,6 +98,7 @@ def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = parts
     problems.install(app)
+    cors.install(app, parts.config.allowed_origins)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
 

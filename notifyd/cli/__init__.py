@@ -175,6 +175,7 @@ def make_app() -> App:
         backend="trio",
         suppress_keyboard_interrupt=False,
     )
+    app.command(_show_versions, name="--versions", help="Versions of what parses strangers' bytes.")
     for place, command in enumerate(_COMMANDS):
         about = cleandoc(command.about)
         app.command(f"notifyd.cli.{command.target}", name=command.name, help=about, sort_key=place)
@@ -185,6 +186,15 @@ def _version() -> str:
     from notifyd import __version__
 
     return __version__
+
+
+def _show_versions() -> int:
+    """One line each; 2 when one is known to be unsafe, as the server would not start with it."""
+    from notifyd.floors import check_floors, versions
+
+    print("\n".join(versions()))
+    check_floors()
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,18 +12,15 @@ or with everything in one seed's hand, in virtual time: `run_simulation(story, s
 from __future__ import annotations
 
 from notifyd.testing.clients import (
-    Answer,
-    Ended,
     FakeClient,
     FakeSse,
     FakeWebSocket,
     Received,
     Refused,
-    call,
     connect_fake,
-    dial_url,
     open_fake,
 )
+from notifyd.testing.http import Answer, Ended, call, dial_url
 from notifyd.testing.network import MemoryNetwork, MemoryStream
 from notifyd.testing.pipes import Weather
 from notifyd.testing.proxy import Link, Proxy, open_proxy

@@ -7,9 +7,9 @@ transaction, or when its commit is done and nobody has been told.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
 from sqlalchemy import Engine, event
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     Point = Literal["before", "inside", "after"]
 
 
+_KILLED: Final = "the server was killed"
+
+
 class Died(BaseException):
-    """The server was killed in the middle of a transaction."""
+    """The server was killed at this very place; a transaction that is open does not come to its end."""
 
 
 class InlineCalls:
@@ -43,10 +46,15 @@ class InlineCalls:
         self._dead = False
         self._point: Point | None = None
         self._left = 0  # calls, or statements for "inside", until the point
+        self._of = ""
+        self._name = ""  # of the call that runs now
 
-    def die(self, point: Point, count: int) -> None:
-        """Die before or after the `count`-th call from now, or instead of the `count`-th statement."""
-        self._point, self._left = point, count
+    def die(self, point: Point, count: int = 1, of: str = "") -> None:
+        """Die before or after the `count`-th call from now, or instead of the `count`-th statement.
+
+        `of`: count only calls with this in their name, as `run_group`, which writes the log.
+        """
+        self._point, self._left, self._of = point, count, of
 
     def kill(self) -> None:
         """From now on nothing is done any more, whoever asks: all calls raise Unavailable."""
@@ -79,40 +87,39 @@ class InlineCalls:
 
     def _do(self, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         self._check()
-        self._reach("before")
-        self._check()
-        self._told(_name_of(work, args))
+        self._name = _name_of(work, args)
         try:
-            with self._watched() if self._point == "inside" else nullcontext():
-                result = work(*args)
+            self._reach("before")
+            self._told(self._name)
+            result = work(*args)
+            self._reach("after")
         except Died:
-            pass
-        self._check()
-        self._reach("after")
-        self._check()
+            raise Unavailable(_KILLED) from None
+        finally:
+            self._name = ""
         return result
 
     def _reach(self, point: Point) -> None:
         """The server has come to such a point, and dies there when it was the last that was to be passed."""
-        if self._point == point:
+        if self._point == point and self._of in self._name:
             self._left -= 1
             if self._left == 0:
                 self._dead = True
                 self._point = None
                 self.on_death()
+                raise Died
 
     def _check(self) -> None:
         if self._dead:
-            raise Unavailable("the server was killed")
+            raise Unavailable(_KILLED)
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Look before each statement of this call whether to die there."""
+    def watching(self) -> Iterator[None]:
+        """Around all use of a database, for deaths "inside": looks before each statement of a call."""
 
         def before_statement(*_: Any) -> None:
-            self._reach("inside")
-            if self._dead:
-                raise Died
+            if self._name:
+                self._reach("inside")
 
         event.listen(Engine, "before_cursor_execute", before_statement)
         try:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import h11
 import trio
@@ -28,15 +27,14 @@ from wsproto.events import (
     Request,
 )
 
+from notifyd.testing.http import HOST, Ended, ask, body_of, next_event
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
     from wsproto.events import Event
 
-    #: Opens a new connection to the server.
-    Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
-
-HOST: Final = "127.0.0.1"
+    from notifyd.testing.http import Dial
 
 
 class Received(NamedTuple):
@@ -45,15 +43,6 @@ class Received(NamedTuple):
     text: str
     message: dict[str, Any]
     id: str | None
-
-
-class Ended(Exception):
-    """The stream is over. `code` and `reason` of the Close frame; 1006 without one, as browsers say it."""
-
-    def __init__(self, code: int, reason: str = "") -> None:
-        super().__init__(f"{code} {reason}".strip())
-        self.code = code
-        self.reason = reason
 
 
 class Refused(Exception):
@@ -90,6 +79,14 @@ class FakeClient:
             received = await self.receive()
             if "id" in received.message:
                 return received
+
+    async def receive_to_end(self) -> Ended:
+        """Receive all that still comes, into `received`; how the stream ended."""
+        while True:
+            try:
+                await self.receive()
+            except Ended as ended:
+                return ended
 
     async def aclose(self) -> None:
         """Go, without waiting for a goodbye."""
@@ -159,10 +156,10 @@ class FakeWebSocket(FakeClient):
         while not self._events:
             if self._over is not None:
                 raise self._over
-            data = await self._more()
-            self._wire.receive_data(data or None)
-            self._events += self._wire.events()
-            if not data:
+            if data := await self._more():
+                self._wire.receive_data(data)
+                self._events += self._wire.events()
+            else:
                 self._over = Ended(1006, "the connection ended without a Close frame")
         return self._events.pop(0)
 
@@ -210,15 +207,15 @@ class FakeSse(FakeClient):
         headers = [("Host", HOST), ("Authorization", f"Bearer {token}")]
         if cursor is not None:
             headers.append(("Last-Event-ID", cursor))
-        answer = await _ask(self._http, self.stream, ("GET", path, headers), b"")
+        answer = await ask(self._http, self.stream, ("GET", path, headers), b"")
         if answer.status_code != 200:
-            raise Refused(answer.status_code, await _body(self._http, self.stream))
+            raise Refused(answer.status_code, await body_of(self._http, self.stream))
 
     async def _next(self) -> Received:
         while True:
             while b"\n\n" not in self._text:
                 try:
-                    event = await _next_event(self._http, self.stream)
+                    event = await next_event(self._http, self.stream)
                 except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError) as error:
                     raise Ended(1006, str(error)) from error
                 if not isinstance(event, h11.Data):
@@ -297,87 +294,3 @@ async def open_fake(
         yield client
     finally:
         await client.aclose()
-
-
-def dial_url(url: str) -> Dial:
-    """Connections to a real server at `http://HOST:PORT`."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or HOST, parts.port or 80
-
-    async def dial() -> trio.abc.HalfCloseableStream:
-        return await trio.open_tcp_stream(host, port)
-
-    return dial
-
-
-# --- HTTP -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One HTTP answer; names of headers are lower-case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-async def call(
-    dial: Dial,
-    method: str,
-    path: str,
-    *,
-    bearer: str | None = None,
-    body: Any = None,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> Answer:
-    """One HTTP call on a connection of its own; `body` is sent as JSON.
-
-    Raises Ended when the connection breaks first, so that nobody knows what became of the call, and what
-    `dial` raises.
-    """
-    data = b"" if body is None else json.dumps(body).encode()
-    fields = [("Host", HOST), ("Connection", "close"), ("Content-Length", str(len(data))), *headers]
-    fields += [("Content-Type", "application/json")] if data else []
-    fields += [("Authorization", f"Bearer {bearer}")] if bearer is not None else []
-    http, stream = h11.Connection(h11.CLIENT), await dial()
-    try:
-        head = await _ask(http, stream, (method, path, fields), data)
-        named = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        return Answer(head.status_code, named, await _body(http, stream))
-    except (trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-        raise Ended(1006, str(error)) from error
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-async def _ask(
-    http: h11.Connection,
-    stream: trio.abc.HalfCloseableStream,
-    request: tuple[str, str, list[tuple[str, str]]],
-    body: bytes,
-) -> h11.Response:
-    method, target, headers = request
-    parts = [http.send(h11.Request(method=method, target=target, headers=headers))]
-    parts += [http.send(h11.Data(data=body))] if body else []
-    parts.append(http.send(h11.EndOfMessage()))
-    await stream.send_all(b"".join(part for part in parts if part))
-    while not isinstance(event := await _next_event(http, stream), h11.Response):
-        assert isinstance(event, h11.InformationalResponse), event
-    return event
-
-
-async def _next_event(http: h11.Connection, stream: trio.abc.HalfCloseableStream) -> Any:
-    while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(bytes(await stream.receive_some(65536)))
-    return event
-
-
-async def _body(http: h11.Connection, stream: trio.abc.HalfCloseableStream) -> bytes:
-    body = b""
-    while isinstance(event := await _next_event(http, stream), h11.Data):
-        body += bytes(event.data)
-    return body

@@ -147,9 +147,12 @@ class Simulation:
             self._die()
         await self.died()
 
-    def kill_at(self, point: Point, count: int = 1) -> None:
-        """Be killed in the middle of a database call: see `InlineCalls.die`. `died` waits for it."""
-        self._calls.die(point, count)
+    def kill_at(self, point: Point, count: int = 1, of: str = "") -> None:
+        """Be killed around or in a database call that is yet to come: see `InlineCalls.die`.
+
+        `of="run_group"` is a transaction that writes the log. `died` waits for it.
+        """
+        self._calls.die(point, count, of)
 
     async def died(self) -> None:
         """Wait until it was killed."""
@@ -167,7 +170,7 @@ class Simulation:
     async def _serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         outside = Outside(network=self.network.for_server(), in_thread=self._calls, draw=self._draw)
         try:
-            with self._scope:
+            with self._scope, self._calls.watching():
                 async with open_service(
                     self.config, clock=self.clock, window_entries=self._window_entries, outside=outside
                 ) as self.service:

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from notifyd.errors import CloseCode
+from notifyd.limits import Limits
 from notifyd.messages import ConnectionEstablished, Reconnect, encode, iso
 from notifyd.session import Session
 from notifyd.transport.actions import perform
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
+    from notifyd.auth import Identity
     from notifyd.broker.memory import Broker
     from notifyd.config import Config
     from notifyd.inbox import Inbox
@@ -36,6 +38,7 @@ __all__ = ["Connection", "ConnectionStatistics", "Connections", "Lane"]
 
 #: Seconds for a closing handshake; with the wheel's tick the socket is closed within 1 s.
 CLOSE_S: Final = 0.75
+_DEFAULTS: Final = Limits()
 #: Spreads connections that came together over the whole of a heartbeat's interval.
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
@@ -56,6 +59,7 @@ class Lane:
     config: Config
     network: Network = KERNEL
     draw: Callable[[int], str] = secrets.token_hex  # so many random bytes, as text
+    limits: Limits = _DEFAULTS
 
 
 class Connection(Feed):
@@ -70,6 +74,7 @@ class Connection(Feed):
         "close_code",
         "due",
         "greeting",
+        "identity",
         "marks",
         "probe",
         "session",
@@ -81,8 +86,9 @@ class Connection(Feed):
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
         super().__init__(sock, lane, lane.draw(12))
         now = trio.current_time()
-        self.session = Session(now)
+        self.session = Session(now, lane.limits)
         self.due = math.inf
+        self.identity: Identity | None = None  # what the client's token proved last
         self.probe: Probe | None = None
         self.close_code: int | None = None  # once we have closed, or the client has
         self.was_refused = False  # by an HTTP answer instead of a stream
@@ -127,12 +133,13 @@ class Connection(Feed):
 
     # --- beginning --------------------------------------------------------------------------------------
 
-    def admit(self, user_id: str, expires_ms: int) -> bool:
+    def admit(self, identity: Identity) -> bool:
         """The client is this user; False when the user has too many connections."""
-        if not self.lane.connections.admit(self, user_id):
+        if not self.lane.connections.admit(self, identity.user_id):
             return False
-        self.user_id = user_id
-        self.session.accepted(user_id, expires_ms)
+        self.identity = identity
+        self.user_id = identity.user_id
+        self.session.accepted(identity.user_id, identity.expires_ms)
         self.reschedule()
         return True
 
@@ -228,9 +235,11 @@ class Connection(Feed):
         else:
             self._start_pump()
 
-    def refresh(self, expires_ms: int) -> None:
-        """The user has shown a fresh token elsewhere."""
-        self.session.accepted(self.user_id, expires_ms)
+    def refresh(self, identity: Identity) -> None:
+        """A fresh token was shown; another user's changes nothing here."""
+        if identity.user_id == self.user_id:
+            self.identity = identity
+            self.session.accepted(identity.user_id, identity.expires_ms)
 
     def fail(self, fault: Exception) -> None:
         """A defect of ours showed on this connection: one line in the log, and it ends."""

@@ -101,6 +101,13 @@ class Wire:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._close()
 
+    def close(self) -> None:
+        """End the connection; the kernel still delivers what it has taken."""
+        if not self._closed:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+            self._close()
+
     async def finish(self) -> None:
         """End the connection so that the client can still read what was sent last.
 

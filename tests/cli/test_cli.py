@@ -299,3 +299,9 @@ def test_a_reader_that_left_is_no_failure() -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_versions_of_what_strangers_bytes_go_through(run: Any) -> None:
+    out = run("--versions").out
+    assert "pyjwt " in out
+    assert "(at least 2.13.0)" in out

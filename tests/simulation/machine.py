@@ -80,19 +80,19 @@ TAB = st.integers(0, 2)
 STATES = st.sampled_from(["seen", "read", "archived"])
 WANTED = st.none() | st.integers(1, 3)
 BACK = st.integers(0, 5)
-PUBLISH = {
+PUBLISH: dict[str, Any] = {
     "to": TO,
     "size": st.sampled_from([5, 5, 9_000]),
     "lifetime_s": st.sampled_from([None, None, 2.0, 60.0]),
 }
-CONNECT = {
+CONNECT: dict[str, Any] = {
     "tab": TAB,
     "transport": st.sampled_from(["websocket", "sse"]),
     "where": st.sampled_from(
         ["on", "on", "on", "before", "beginning", "nowhere", "future", "other", "garbage"]
     ),
 }
-MARK = {"tab": TAB, "state": STATES, "wanted": WANTED}
+MARK: dict[str, Any] = {"tab": TAB, "state": STATES, "wanted": WANTED}
 
 
 def _step(name: str, **given: Any) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
@@ -184,9 +184,14 @@ class Notifyd(RuleBasedStateMachine):
     def at_once(self, steps: list[Any]) -> None:
         self.do("at_once", steps=steps)
 
-    @rule(point=st.sampled_from(["now", "before", "inside", "after"]), count=st.integers(1, 9), steps=CROWD)
-    def kill(self, point: str, count: int, steps: list[Any]) -> None:
-        self.do("kill", point=point, count=count, steps=steps)
+    @rule(
+        point=st.sampled_from(["now", "before", "inside", "inside", "after", "after"]),
+        count=st.integers(1, 9),
+        of=st.sampled_from(["run_group", "run_group", ""]),
+        steps=CROWD,
+    )
+    def kill(self, point: str, count: int, of: str, steps: list[Any]) -> None:
+        self.do("kill", point=point, count=count, of=of, steps=steps)
 
     @rule()
     def restart(self) -> None:

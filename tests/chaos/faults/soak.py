@@ -108,10 +108,11 @@ async def _sample(world: World) -> _Sample:
 
 def _tell_growth(run: Run, samples: Sequence[_Sample]) -> None:
     """The slope of memory once the window is full, and what is there at the end that was not at first."""
-    steady = [each for each in samples if each.at - samples[0].at > FILLS_S] or samples[len(samples) // 2 :]
-    if len(steady) > 2:
-        slope = linear_regression([each.at for each in steady], [each.resident_mb for each in steady]).slope
-        run.figures["mb_per_hour"] = round(slope * 3600, 1)
+    steady = [each for each in samples if each.at - samples[0].at > FILLS_S]
+    for name, some in (("mb_per_hour", steady), ("late_mb_per_hour", steady[len(steady) // 2 :])):
+        if len(some) > 2:
+            slope = linear_regression([each.at for each in some], [each.resident_mb for each in some]).slope
+            run.figures[name] = round(slope * 3600, 1)
     run.figures["descriptors_more"] = samples[-1].descriptors - samples[0].descriptors
     run.figures["tasks_more"] = samples[-1].tasks - samples[0].tasks
     run.expect(run.figures["descriptors_more"] <= 12, "descriptors were not given back")
