@@ -145,7 +145,7 @@ export class UserView {
   }
 
   #confirm() {
-    $("confirm-text").textContent = `Close ${counted(this.#open, "connection")} of ${this.#userId}? Pages that are open stay disconnected until they are loaded again.`;
+    $("confirm-text").textContent = `Close ${counted(this.#open, "connection")} of ${this.#userId}? A page on WebSocket stays disconnected until it is loaded again; one on SSE comes back by itself.`;
     $("confirm-yes").textContent = "Disconnect";
     $("confirm").returnValue = "no";
     $("confirm").showModal();

@@ -262,3 +262,29 @@ def test_on_a_bind_of_their_own_it_is_the_first_page(
     for path in ("/operator", "/v1/stats", "/v1/inspect/users"):
         assert httpx2.get(f"{server.address}{path}", trust_env=False).status_code == 404
     assert httpx2.get(f"{server.address}/", trust_env=False).status_code == 200
+
+
+def test_what_a_line_is_made_of(desk: Page) -> None:
+    found = desk.evaluate(
+        """async () => {
+            const { place, pathOf, topOf } = await import("/assets/charts.js");
+            const { rate } = await import("/assets/numbers.js");
+            const now = 1_000_000;
+            const ago = (ms, value) => [now - ms, value];
+            const points = [ago(200_000, 9), ago(90_000, 5), ago(88_000, null), ago(86_000, 10), ago(0, 0)];
+            const at = (at, delivered) => ({ at, delivered });
+            return {
+                path: pathOf(place(points, now, 10)),
+                tops: [topOf([], 5), topOf([0], 1), topOf([3, 6], 5), topOf([11], 5), topOf([2000], 5)],
+                rates: [
+                    rate(null, at(0, 5)), rate(at(0, 5), at(2000, 9)), rate(at(0, 9), at(2000, 5)),
+                    rate(at(0, 5), at(60_000, 9)), rate(at(0, 5), at(2000, 5)),
+                ],
+            };
+        }"""
+    )
+    # What is too old is left out, an unknown value is no point, and a long pause is a gap.
+    assert found["path"] == "M120.0 30.0L125.3 0.0M240.0 60.0"
+    assert found["tops"] == [5, 1, 10, 20, 2000]
+    # Nothing is made up at the start, after a restart of the server, or over a pause.
+    assert found["rates"] == [None, 2, None, None, 0]
