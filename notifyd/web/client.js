@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 71830f0adfb733b88aa21ac0e5027f368baf4d4f304cdf2d78d1041ced3da8b3
+// Built from clients/js/src by `make client`; sources f87e43129cd6f8924614ea836557e724978d8baf8c406e65a0763db73263b2cd
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

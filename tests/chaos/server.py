@@ -50,6 +50,7 @@ class Server:
     process: trio.Process | None = None
     lives: int = 0
     started_in_s: list[float] = field(default_factory=list)
+    started_with_cpu_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.target.port == 0:
@@ -109,6 +110,7 @@ class Server:
         if wait:
             await self.listening()
             self.started_in_s.append(time.monotonic() - began)
+            self.started_with_cpu_s.append(self.cpu_s())
 
     async def listening(self) -> None:
         """Until it says that it listens. Raises ServerEnded."""
@@ -176,6 +178,11 @@ class Server:
             except httpx2.TransportError:
                 return 0
             return answer.status_code
+
+    def cpu_s(self) -> float:
+        """Processor time that the process has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def resident_kb(self) -> int:
         """Memory of the process now."""

@@ -34,8 +34,8 @@ class Tab:
     shown: int = 0
     gaps: int = 0
 
-    def begin(self, asked: str | None, hello: dict[str, Any], epoch: str, head_before: int) -> bool:
-        """The stream begins; whether it goes on after `asked`."""
+    def begin(self, asked: str | None, hello: dict[str, Any], epoch: str, acked: int) -> bool:
+        """The stream begins; whether it goes on after `asked`. `acked`: what a publisher knew by then."""
         self.look()
         start = seq_of(hello["cursor"])
         reason = hello["reason"]
@@ -46,7 +46,7 @@ class Tab:
             assert hello["cursor"] == asked, f"{asked}: {hello}"
         else:
             self.gaps += 1
-            assert head_before <= start <= self.model.head, f"live from {start}, head {self.model.head}"
+            assert acked <= start <= self.model.head, f"live from {start}, head {self.model.head}"
         self.position, self.cursor = start, hello["cursor"]
         return reason is None
 

@@ -12,7 +12,7 @@ import trio
 from notifyd.testing import Answer, Ended, FakeWebSocket, Refused, Simulation, call, connect_fake
 from tests.simulation.model import RANKS, Model, Row
 from tests.simulation.seat import Seat
-from tests.simulation.tab import Tab
+from tests.simulation.tab import Tab, seq_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,7 @@ class World:
         ]
         self.published: list[tuple[str, dict[str, Any]]] = []  # value and body
         self.receipts: dict[str, str] = {}  # value → notification_id, of what was acknowledged
+        self.acked = 0  # highest seq that a publisher was told
         self.kills = 0
         self._log: sqlite3.Connection
         self._killing = False
@@ -224,14 +225,14 @@ class World:
                 await self._connect(seat, "websocket", seat.tab.cursor)
 
     async def _connect(self, seat: Seat, transport: str, cursor: str | None) -> None:
-        tab, head = seat.tab, self.model.head
+        tab, acked = seat.tab, self.acked
         try:
             client = await connect_fake(transport, self.sim.dial, self.sim.token(tab.user), cursor)
         except (*GONE, Refused) as error:
             assert self._killing, f"{tab.name} was not let in: {error!r}"
             return
         seat.client = client
-        if not tab.begin(cursor, client.hello, self.sim.service.inbox.epoch, head):
+        if not tab.begin(cursor, client.hello, self.sim.service.inbox.epoch, acked):
             try:
                 tab.start_over(await self._listed(tab.user))
             except GONE:
@@ -257,7 +258,8 @@ class World:
         self._look()
         row = self.model.stored.get(value)
         assert row is not None, f"{value} was acknowledged and is not stored"
-        assert (row.notification_id, str(row.seq)) == (name, receipt["id"].rpartition("-")[2]), receipt
+        assert (row.notification_id, row.seq) == (name, seq_of(receipt["id"])), receipt
+        self.acked = max(self.acked, row.seq)
 
     async def _marked(self, user: str, body: dict[str, Any]) -> None:
         if await self._as_user(user, "mark", body):

@@ -235,7 +235,7 @@ async def test_streams_reach_a_listener(autojump_clock: trio.testing.MockClock) 
     assert bytes(got) == data
     server.send(b"bye")
     server.close()
-    assert await stream.receive_some() == b"bye"
+    assert b"".join([piece async for piece in stream]) == b"bye"
     assert await stream.receive_some() == b""
     await stream.aclose()
     with pytest.raises(trio.ClosedResourceError):

@@ -15,3 +15,13 @@ export { CLOSE_CODES, shouldReconnect } from "./codes.js";
 export { notAfter, parseCursor } from "./cursor.js";
 export { Fault, call } from "./http.js";
 export { claimsOf, expiryOf } from "./token.js";
+
+/**
+ * @typedef {import("./types.js").Client} Client
+ * @typedef {import("./types.js").ClientOptions} ClientOptions
+ * @typedef {import("./types.js").ConnectionState} ConnectionState
+ * @typedef {import("./types.js").Entry} Entry
+ * @typedef {import("./types.js").Notification} Notification
+ * @typedef {import("./types.js").Deal} Deal
+ * @typedef {import("./types.js").Bus} Bus
+ */

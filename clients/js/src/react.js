@@ -12,6 +12,7 @@ import { bridge, createClient, createEventBus } from "./index.js";
 /**
  * @typedef {import("./types.js").Client} Client
  * @typedef {import("./types.js").BusEvents} BusEvents
+ * @typedef {Exclude<import("./types.js").Entry, import("./types.js").NotificationUpdated>} Alerted
  * @typedef {{client: Client, bus: import("./types.js").Bus, inbox: ReturnType<typeof createInbox>, wants: Set<object>}} Parts
  */
 
@@ -123,7 +124,7 @@ export function useEventBus(event, handler) {
 
 /**
  * Calls `handler` with each new notification in one of the user's tabs only: the place for a toast.
- * @param {(notification: Exclude<import("./types.js").Entry, import("./types.js").NotificationUpdated>) => void} handler
+ * @param {(notification: Alerted) => void} handler
  */
 export function useAlert(handler) {
   const { client } = useParts();
