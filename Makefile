@@ -7,7 +7,7 @@ BENCH_STAMP := .venv/.bench-ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check quickstarts bench bench-peers generate client js lock clean
+.PHONY: help setup demo test chaos simulate conformance fuzz audit check quickstarts bench bench-peers generate client js lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,18 @@ test: $(STAMP) js ## all tests, with branch coverage
 
 chaos: $(STAMP) ## do something bad to a server many times (FAULT=name N=trials; FAULT=list names them)
 	@$(BIN)/python -m tests.chaos $(or $(FAULT),all) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+simulate: $(STAMP) ## random histories of a whole server in virtual time (N=steps SEED=seed)
+	@$(BIN)/python -m tests.simulation $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+conformance: $(STAMP) ## Autobahn's WebSocket cases, where a Python 2.7 is there to run them
+	@$(BIN)/python -m tests.conformance
+
+fuzz: $(STAMP) ## 100,000 mutated handshakes and frames against a live server, at most 10 minutes (N= SEED=)
+	@$(BIN)/python -m tests.fuzz $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
+
+audit: $(STAMP) ## known vulnerabilities of what is locked, where pip-audit and its database can be reached
+	@sh tools/audit.sh
 
 check: $(STAMP) ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .

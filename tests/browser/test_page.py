@@ -45,7 +45,7 @@ def agrees_with_inbox(page: Page, demo: Any, user_id: str) -> bool:
 def test_a_deal_says_item_store_both_prices_and_why(open_as: OpenAs) -> None:
     page = open_as("Ada")
     deal = page.locator(".card .deal").first
-    expect(deal.locator("h3")).to_have_text(re.compile("Orange juice|Ground coffee|Whole milk|Oat granola"))
+    expect(deal.locator("h2")).to_have_text(re.compile("Orange juice|Ground coffee|Whole milk|Oat granola"))
     expect(deal.locator(".where")).to_have_text(
         re.compile("Corner Market|Fresh Fields|Harbor Foods|Green Grocer")
     )

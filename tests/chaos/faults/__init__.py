@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import deals, durable, inside, kill, network, process, soak
+from tests.chaos.faults import database, deals, durable, inside, kill, network, power, process, soak
 
-__all__ = ["deals", "durable", "inside", "kill", "network", "process", "soak"]
+__all__ = ["database", "deals", "durable", "inside", "kill", "network", "power", "process", "soak"]
