@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CLIENT = Path(__file__).parent.parent / "clients" / "js"
 VITE = CLIENT / "node_modules" / ".bin" / "vite"
+#: Written by `make js` when all is installed.
+READY = CLIENT / "node_modules" / ".ready"
 CONFIG = ["--config", "example/vite.config.js"]
 PATIENCE_S = 30.0
 
@@ -24,7 +26,7 @@ def missing() -> str | None:
     """What it needs and does not find, in words."""
     if shutil.which("node") is None:
         return "Node is not installed"
-    return None if VITE.exists() else "the packages of clients/js are not installed: make js"
+    return None if READY.exists() else "the packages of clients/js are not installed: make js"
 
 
 @contextmanager

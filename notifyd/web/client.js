@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources f87e43129cd6f8924614ea836557e724978d8baf8c406e65a0763db73263b2cd
+// Built from clients/js/src by `make client`; sources 97b5cdc54b1c15eac43167a208a83ff1dc853160f5bd4e693349ab17f5c337f7
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

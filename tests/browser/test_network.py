@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.browser.middle import Habit
 
 #: Seconds for which a killed server is away; 60 is what the documents speak of.
-OUTAGE_S = float(os.environ.get("NOTIFYD_TEST_OUTAGE_S", "5"))
+OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "5"))
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180 + 2 * OUTAGE_S)]
 

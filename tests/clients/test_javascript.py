@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,3 +71,37 @@ def test_the_lock_names_versions_and_no_addresses_of_packages() -> None:
     lock = json.loads((CLIENT / "package-lock.json").read_text())
     assert not [name for name, _ in members(lock["packages"]) if name == "resolved"]
     assert all("integrity" in package for name, package in lock["packages"].items() if name)
+
+
+def test_the_package_as_others_install_it(in_client: InClient, tmp_path: Path) -> None:
+    """Packed, unpacked elsewhere: its declarations are whole, and Node imports it."""
+    (packed,) = json.loads(
+        in_client("npm", "pack", "--silent", "--json", "--pack-destination", str(tmp_path))
+    )
+    modules = tmp_path / "node_modules"
+    (modules / "@notifyd").mkdir(parents=True)
+    for name in ("react", "@types"):
+        (modules / name).symlink_to(CLIENT / "node_modules" / name)
+    shutil.unpack_archive(tmp_path / packed["filename"], tmp_path)
+    (tmp_path / "package").rename(modules / "@notifyd" / "client")
+    uses = CLIENT / "test" / "types.test-d.ts"
+    (tmp_path / "uses.ts").write_text(uses.read_text("utf-8").replace("Component()", "useAll()"))
+    options = [
+        "--strict",
+        "--noEmit",
+        "--target",
+        "es2022",
+        "--module",
+        "nodenext",
+        "--skipLibCheck",
+        "false",
+    ]
+    in_client(
+        "npx", "--no-install", "tsc", "--ignoreConfig", *options, "--types", "", str(tmp_path / "uses.ts")
+    )
+    (tmp_path / "main.mjs").write_text(
+        'import { createClient } from "@notifyd/client";'
+        'import { useWebSocket } from "@notifyd/client/react";'
+        "console.log(typeof createClient, typeof useWebSocket)"
+    )
+    assert in_client("node", str(tmp_path / "main.mjs")) == "function function\n"

@@ -47,7 +47,12 @@ export class NotifydClient {
   get cursor() { return this.#delivery.cursor; }
   get transport() { return this.#transport; }
 
-  /** @type {import("./types.js").Client["on"]} */
+  /**
+   * @template {keyof import("./types.js").ClientEvents & string} Name
+   * @param {Name} name
+   * @param {(detail: import("./types.js").ClientEvents[Name], how: import("./types.js").Arrival) => void} handler
+   * @returns {() => void} ends it
+   */
   on(name, handler) { return this.#emitter.on(name, handler); }
 
   /** @param {import("./types.js").Cursor | null} [cursor] */

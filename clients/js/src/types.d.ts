@@ -58,14 +58,14 @@ export interface ClientEvents extends CustomEvents {
 
 export interface ClientOptions {
   /** Where notifyd is; the page's own origin when absent. */
-  url?: string | URL;
+  url?: string | URL | undefined;
   /** Absent where the cookie `accessToken` says who the user is. */
-  getToken?: GetToken;
-  transport?: Transport;
+  getToken?: GetToken | undefined;
+  transport?: Transport | undefined;
   /** `false`: this tab alone. A name: tabs with the same name share one connection. Absent: those with the same user. */
-  share?: boolean | string;
+  share?: boolean | string | undefined;
   /** Where there is no `WebSocket`, as in Node before 22: that of the package `ws`. */
-  WebSocket?: WebSocketConstructor;
+  WebSocket?: WebSocketConstructor | undefined;
 }
 
 export type WebSocketConstructor = new (url: string | URL) => WebSocket;

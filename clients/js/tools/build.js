@@ -1,7 +1,8 @@
 // Makes what a notifyd server serves at /client.js and /react.js: one readable file each, without dependencies.
 //
-//   node tools/build.js            writes ../../notifyd/web/client.js and react.js, and copies the types' sources
+//   node tools/build.js            writes ../../notifyd/web/client.js and react.js
 //   node tools/build.js --check    writes nothing; exits with 1 when one of them is stale
+//   node tools/build.js --types    copies the declarations that are written by hand to those that tsc makes
 //   node tools/build.js --size     the core's size, minified and gzipped; exits with 1 above the limit
 
 import { createHash } from "node:crypto";
@@ -63,6 +64,11 @@ async function main(/** @type {string | undefined} */ how) {
     console.log(`core, minified and gzipped: ${bytes} bytes (at most ${LIMIT})`);
     return bytes > LIMIT;
   }
+  if (how === "--types") {
+    mkdirSync(path("../types"), { recursive: true });
+    for (const name of ["types.d.ts", "messages.d.ts"]) copyFileSync(path(`../src/${name}`), path(`../types/${name}`));
+    return false;
+  }
   const files = Object.entries(await served());
   const stale = files.filter(([name, text]) => {
     try {
@@ -75,10 +81,7 @@ async function main(/** @type {string | undefined} */ how) {
     console.log(`${how === "--check" ? "stale" : "written"}: notifyd/web/${name}`);
     if (how !== "--check") writeFileSync(`${WEB}/${name}`, text);
   }
-  if (how === "--check") return stale.length > 0;
-  mkdirSync(path("../types"), { recursive: true });
-  for (const name of ["types.d.ts", "messages.d.ts"]) copyFileSync(path(`../src/${name}`), path(`../types/${name}`));
-  return false;
+  return how === "--check" && stale.length > 0;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = Number(await main(process.argv[2]));

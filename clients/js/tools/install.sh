@@ -7,6 +7,8 @@ ready=node_modules/.ready
 
 if ! command -v npm >/dev/null; then
   echo "no npm here: the JavaScript client's tests will be skipped (Debian: apt-get install nodejs npm)"
+elif [ "$(node -p 'Number(process.versions.node.split(".")[0]) >= 20')" != true ]; then
+  echo "Node $(node --version) is older than 20: the JavaScript client's tests will be skipped"
 elif [ -e "$ready" ] && [ ! package-lock.json -nt "$ready" ]; then
   :
 elif npm ci --silent --no-audit --no-fund --ignore-scripts; then
