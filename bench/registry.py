@@ -37,6 +37,7 @@ BENCHES = {
     "append": Bench("Inbox.append by 64 tasks, against one commit each", 50, 10),
     "checker": Bench("prices checked a second with 1,000,000 watches", 90, 20),
     "stall": Bench("how long the loop stands still under load", 60, 28),
+    "mail": Bench("mails a second, and what mail costs those who publish", 75, 15),
     "start": Bench("listening on an existing database; --help", 20, 10),
 }
 

@@ -90,6 +90,19 @@ def open_desk(context: BrowserContext, key: str, user: str) -> Page:
     return page
 
 
+def take_mail(browser: Browser, folder: Path) -> None:
+    """The example mail, as a browser shows its HTML in light and in dark."""
+    file = folder / "mail.html"
+    subprocess.run([sys.executable, "-m", "notifyd", "preview-email", file], check=True, cwd=folder)
+    for name, scheme in (("mail.png", "light"), ("mail-dark.png", "dark")):
+        look: dict[str, Any] = {"viewport": {"width": 620, "height": 640}, "color_scheme": scheme}
+        with browser.new_context(device_scale_factor=1.5, **look) as context:
+            page = context.new_page()
+            page.goto(file.as_uri())
+            page.screenshot(path=DOCS / name, full_page=True)
+            print(DOCS / name)
+
+
 def main() -> None:
     """Write every picture, and stop the demo whatever happens."""
     chromium = shutil.which("chromium") or sys.exit("no chromium here: apt-get install chromium")
@@ -104,6 +117,7 @@ def main() -> None:
                 take(browser, name, who, look)
             state = msgspec.json.decode((Path(folder) / "demo.json").read_bytes())
             take_operators(browser, state["admin_key"])
+            take_mail(browser, Path(folder))
             browser.close()
         finally:
             demo.send_signal(signal.SIGTERM)

@@ -87,7 +87,9 @@ class Sender:
         if self.carrying == AT_ONCE:
             return LOOK_EVERY_S
         next_ms = await self._store.read(outbox.next_due)
-        return LOOK_EVERY_S if next_ms is None else min(LOOK_EVERY_S, (next_ms - self._clock()) / 1000)
+        if next_ms is None:
+            return LOOK_EVERY_S
+        return min(LOOK_EVERY_S, max(0.0, (next_ms - self._clock()) / 1000))
 
     async def _claim(self) -> Sequence[Claimed]:
         free, now_ms = AT_ONCE - self.carrying, self._clock()

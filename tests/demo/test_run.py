@@ -11,6 +11,7 @@ import httpx2
 import pytest
 import trio
 
+from notifyd.demo import folder as demo_folder
 from notifyd.demo import run_demo
 from notifyd.demo.people import PEOPLE
 from notifyd.errors import ConfigError
@@ -41,6 +42,28 @@ async def sign_in(client: httpx2.AsyncClient, user_id: str) -> dict[str, str]:
 async def inbox(client: httpx2.AsyncClient, headers: dict[str, str]) -> list[str]:
     response = await client.get("/v1/notifications", params={"limit": 500}, headers=headers)
     return [each["data"]["notification_id"] for each in response.raise_for_status().json()["notifications"]]
+
+
+async def first_mail(folder: Path) -> bytes:
+    with trio.fail_after(30):
+        while True:
+            for mail in await trio.Path(folder).glob("*.eml"):
+                return await mail.read_bytes()
+            await trio.sleep(0.05)
+
+
+async def test_a_price_that_drops_while_no_tab_is_open_is_mailed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_folder, "GRACE_S", 0.2)
+    async with running(tmp_path) as client:
+        headers = await sign_in(client, "ada")
+        assert await inbox(client, headers)
+        text = await first_mail(tmp_path / demo_folder.MAIL_FOLDER)
+        assert b"@demo.example" in text
+        assert f"{client.base_url}".rstrip("/").encode() in text
+        wanted = (await client.get("/v1/preferences", headers=headers)).json()
+        assert (wanted["mail"], wanted["email"]) == (True, "ada@demo.example")
 
 
 async def test_everyone_finds_deals_and_a_restart_keeps_them(

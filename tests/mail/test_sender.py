@@ -122,6 +122,19 @@ async def test_at_most_ten_at_once_the_longest_due_first(open_post: OpenPost, au
         assert tens == [names[:10], names[10:20], names[20:]]
 
 
+async def test_a_backlog_that_has_been_due_for_long_is_worked_off_without_a_pause(
+    open_post: OpenPost, autojump_clock: object
+) -> None:
+    async with open_post(idle=True) as post:
+        names = [f"u{number:02d}" for number in range(35)]
+        await ready(post, *names)
+        await trio.sleep(3600)
+        assert await post.sender._pause_s() == 0
+        post.carrier.takes_s = 0.001
+        await send_for(post, 60)
+        assert sorted(post.carrier.users) == names
+
+
 async def test_one_that_hangs_is_given_up_and_tried_again(
     open_post: OpenPost, autojump_clock: object
 ) -> None:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 NOBODY = Load(users=1, readers=0, publishers=0)
 #: A kill for so many mails; steps of sending between two of them, at most.
-MAILS_PER_KILL = 25
+MAILS_PER_KILL = 50
 STEPS = 40
 #: Seconds after a kill in which the mail server has noticed it on every connection.
 SETTLE_S = 0.6
 #: Seconds for everything to come to its end.
-PATIENCE_S = 400.0
+PATIENCE_S = 900.0
 STEPS_OF_SENDING = ("mail", "rcpt", "data", "before-250", "after-250", "bounce")
 
 
