@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+JS := clients/js
 BENCH_STAMP := .venv/.bench-ready
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos check quickstarts bench bench-peers generate lock clean
+.PHONY: help setup demo test chaos simulate conformance fuzz audit check quickstarts bench bench-peers generate client js lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,11 +25,23 @@ setup: $(STAMP) ## make .venv with everything the other targets need
 demo: $(STAMP) ## three users, a price feed and a page: the main job, live
 	@$(BIN)/notifyd demo $(ARGS)
 
-test: $(STAMP) ## all tests, with branch coverage
+test: $(STAMP) js ## all tests, with branch coverage
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
 chaos: $(STAMP) ## do something bad to a server many times (FAULT=name N=trials; FAULT=list names them)
 	@$(BIN)/python -m tests.chaos $(or $(FAULT),all) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+simulate: $(STAMP) ## random histories of a whole server in virtual time (N=steps SEED=seed)
+	@$(BIN)/python -m tests.simulation $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+conformance: $(STAMP) ## Autobahn's WebSocket cases, where a Python 2.7 is there to run them
+	@$(BIN)/python -m tests.conformance
+
+fuzz: $(STAMP) ## 100,000 mutated handshakes and frames against a live server, at most 10 minutes (N= SEED=)
+	@$(BIN)/python -m tests.fuzz $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
+
+audit: $(STAMP) ## known vulnerabilities of what is locked, where pip-audit and its database can be reached
+	@sh tools/audit.sh
 
 check: $(STAMP) ## format, lint, types and import rules
 	@$(BIN)/ruff format --check .
@@ -52,6 +65,12 @@ bench-peers: $(STAMP) ## install the servers that notifyd is measured against, a
 
 generate: $(STAMP) ## write the files made of the message types: JSON Schema, TypeScript
 	@$(BIN)/python -m tools.generate
+
+js: ## what the JavaScript client's tests and build need; without Node they are skipped
+	@sh $(JS)/tools/install.sh
+
+client: js ## write notifyd/web/client.js and react.js anew from clients/js/src
+	@cd $(JS) && node tools/build.js
 
 $(BENCH_STAMP): bench/requirements.lock $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r bench/requirements.lock

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from bench import results
 from bench.load import LoadFailed
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from bench.report import Row
 
 EPILOG = """\
-a row with a goal holds or is MISSED; exit status 1 when one was missed. What is marked × is a ratio of two
+a row with a goal holds or is MISSED; exit status 1 when one was missed, or when a message was lost or came
+twice. A goal that could not be measured says why, and counts as neither. What is marked × is a ratio of two
 things measured in the same run, the server on the first core and the load on the second, taking turns.
 Whole runs are kept in bench/results/NAME.json, quick ones in bench/results/quick/; --json prints the rows:
 {"rows": [{"name", "goal", "measured", "unit", "holds", ...}]}
@@ -73,6 +75,8 @@ def _one(asked: argparse.Namespace) -> int:
             rows = load_run(asked.name)(quick=asked.quick, say=say)
     except LoadFailed as error:
         say(f"FAILED: {error}")
+        if asked.json:
+            print(json.dumps({"rows": [], "failed": str(error)}, indent=1, ensure_ascii=False))
         return 1
     except ModuleNotFoundError as error:
         print(f"there is no bench {asked.name}: {error}", file=sys.stderr)
@@ -131,7 +135,13 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def _stop(number: int, frame: object) -> Never:
+    """SIGTERM stops like Ctrl-C: every server that was started is ended."""
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.load import LoadFailed, load
 from bench.processor import spent
-from bench.report import Row, against, at_least, figure
+from bench.report import Row, against, at_least, figure, not_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +99,8 @@ def ratios(turns: Turns, ours: str, theirs: str) -> list[float]:
 
 def compared(title: str, goal: float, turns: Turns, ours: str, theirs: str) -> Row:
     """The goal that our rate is such a multiple of theirs."""
+    if theirs not in turns:
+        return not_measured(f"{title}, against {theirs}", goal, f"{theirs} was left out")
     each = ratios(turns, ours, theirs)
     medians = [statistics.median(turn.rate for turn in turns[name]) for name in (ours, theirs)]
     told = against(medians[0], medians[1], "/s")

@@ -1,4 +1,4 @@
-"""What many connections would take, from what one delivery, one connection and one publish took. Pure."""
+"""What many connections would take, from what one of each thing took. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 #: A processor that is busier than this has no room for a moment with more to do.
 BUSY = 0.5
-#: A WebSocket gets a Ping frame and a `ping` message every 30 seconds and answers: as much as two deliveries.
+#: A WebSocket gets a Ping frame and a `ping` message every 30 seconds and answers both.
 HEARTBEAT_S = 30.0
-HEARTBEAT_DELIVERIES = 2
 #: What a user's page is told, and what everyone is told, in the example.
 OWN_A_MINUTE = 1.0
 BROADCASTS_A_MINUTE = 1.0
@@ -20,6 +19,7 @@ class Costs(NamedTuple):
     """Measured: processor time in seconds, the kernel's included, and bytes."""
 
     delivery_s: float
+    heartbeat_s: float
     own_notification_s: float  # published in batches, stored and delivered
     publish_s: float  # one call over HTTP
     process_bytes: float
@@ -31,6 +31,7 @@ class Needs(NamedTuple):
 
     heartbeat_cores: float
     own_cores: float
+    single_cores: float  # the same notifications, each by a call of its own
     broadcast_cores: float
     process_gb: float
     kernel_gb: float
@@ -50,8 +51,9 @@ def needs(connections: int, costs: Costs) -> Needs:
     """What so many take, each getting OWN_A_MINUTE and BROADCASTS_A_MINUTE."""
     broadcast_s = connections * costs.delivery_s + costs.publish_s
     return Needs(
-        heartbeat_cores=connections * HEARTBEAT_DELIVERIES * costs.delivery_s / HEARTBEAT_S,
+        heartbeat_cores=connections * costs.heartbeat_s / HEARTBEAT_S,
         own_cores=connections * OWN_A_MINUTE / 60 * costs.own_notification_s,
+        single_cores=connections * OWN_A_MINUTE / 60 * costs.publish_s,
         broadcast_cores=BROADCASTS_A_MINUTE / 60 * broadcast_s,
         process_gb=connections * costs.process_bytes / 1e9,
         kernel_gb=connections * costs.kernel_bytes / 1e9,

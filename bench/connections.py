@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.load import PONG, load
 from bench.processes import Memory, memory
+from bench.processor import spent
 from bench.report import Row, Rows, at_least, at_most, figure
 from bench.server import notifyd
 from bench.subjects import SUBJECTS, broadcast_body
@@ -37,6 +38,12 @@ FIRST = 100
 GOAL_BYTES = 8000
 #: Seconds in which a server does what it puts off: lines of the ledger, collections.
 SETTLE_S = 2.0
+#: In which broadcasts to all follow one another.
+COST_S = 2.0
+#: While so many seconds pass each connection gets one heartbeat.
+BEAT_S = 10
+DELIVERY = "processor time of a delivery to each of very many"
+HEARTBEAT = "processor time of a heartbeat with its answers"
 PEERS = ("Node ws", "picows", "websockets on Trio", "nchan")
 QUICK_PEERS = 1
 
@@ -45,6 +52,10 @@ def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
     """Each server once: memory hardly varies."""
     steps = QUICK_STEPS if quick else STEPS
     rows, series = _websockets(steps, QUICK_MOST if quick else MOST, say)
+    if quick:
+        say("a short run: no heartbeats")
+    else:
+        rows.append(_heartbeat(steps[-1], say))
     rows += _sse(steps[-1], say)
     rows.append(_storm(say))
     for name in PEERS[:QUICK_PEERS] if quick else PEERS:
@@ -75,13 +86,18 @@ def _websockets(
         crowd.send(PONG)
         time.sleep(SETTLE_S)
         seconds = _reaches_all(crowd, server)
-        say(f"{most:,} WebSockets: a broadcast reached each, the last after {seconds * 1000:,.0f} ms")
+        cost = _cost_of_delivery(crowd, server)
+        say(
+            f"{most:,} WebSockets: a broadcast reached each, the last after {seconds * 1000:,.0f} ms; "
+            f"{cost:.1f} µs of processor time for each"
+        )
     number, process, kernel = series[-1]
     rows = [
         at_most(f"process memory of an idle WebSocket at {number:,}", GOAL_BYTES, process, "bytes"),
         figure("the kernel's memory beside it, both ends", kernel, "bytes"),
         at_least("live WebSockets on one process, all reached by a broadcast", most, most, ""),
         figure(f"a broadcast to the last of {most:,}", seconds * 1000, "ms"),
+        figure(DELIVERY, cost, "µs"),
     ]
     return rows, series
 
@@ -90,6 +106,31 @@ def _reaches_all(crowd: Load, server: Notifyd) -> float:
     """Seconds of one broadcast until the last has it. Raises LoadFailed when one has not."""
     crowd.publisher(server.address[1], [server.publish_request(broadcast_body())], answered=True)
     return crowd.run(0.001).latencies_s[-1]
+
+
+def _cost_of_delivery(crowd: Load, server: Notifyd) -> float:
+    """Microseconds of the server's processor time, its share of the publish included."""
+    before = spent(server.pid)
+    ran = crowd.run(COST_S)
+    return spent(server.pid).since(before).total_s * 1e6 / ran.messages
+
+
+def _heartbeat(count: int, say: Callable[[str], None]) -> Row:
+    """All that idle connections cost while each gets one heartbeat and answers its two parts."""
+    with notifyd(settings={"NOTIFYD_HEARTBEAT_SECONDS": str(BEAT_S)}) as server, load() as crowd:
+        open_users(crowd, server, range(count))
+        _beat(crowd)
+        before = spent(server.pid)
+        _beat(crowd)
+        each = spent(server.pid).since(before).total_s * 1e6 / count
+    say(f"{count:,} WebSockets: {each:.0f} µs of processor time for a heartbeat of one")
+    return figure(HEARTBEAT, each, "µs")
+
+
+def _beat(crowd: Load) -> None:
+    for _ in range(2):
+        time.sleep(BEAT_S / 2)
+        crowd.send(PONG)
 
 
 def _sse(count: int, say: Callable[[str], None]) -> list[Row]:

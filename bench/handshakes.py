@@ -2,7 +2,7 @@
 
 A handshake of notifyd ends with `connection-established`: the head is checked, the token verified, the client
 entered and its stream begun. Node `ws` answers the upgrade and nothing more. Each round starts both anew and
-warms them up; they take turns.
+warms them up; they take turns, and the first turn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.load import load
 from bench.processes import processor_s
-from bench.report import Row, at_least, figure
+from bench.report import Row, against, at_least, figure, not_measured
 from bench.server import notifyd
 from bench.subjects import SUBJECTS
 from bench.users import open_users
@@ -27,6 +27,7 @@ QUICK_CLIENTS = 2000
 ROUNDS = 5
 GOAL = 1.0
 PEER = SUBJECTS["Node ws"]
+GOAL_NAME = f"handshakes against {PEER.name}"
 
 
 class Measured(NamedTuple):
@@ -43,21 +44,25 @@ def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
     ours: list[Measured] = []
     theirs: list[Measured] = []
     for number in range(1, ROUNDS + 1):
+        if missing is None and number % 2 == 0:
+            theirs.append(_peer(clients))
         ours.append(_notifyd(clients))
         line = f"round {number} of {ROUNDS}: notifyd {ours[-1].rate:,.0f}"
         if missing is None:
-            theirs.append(_peer(clients))
+            if number % 2 == 1:
+                theirs.append(_peer(clients))
             line += f", {PEER.name} {theirs[-1].rate:,.0f}"
         say(f"{line} handshakes/s")
     rows = _rows("notifyd, with a JWT", ours)
     if missing is not None:
         say(f"{PEER.name} is left out: {missing} (make bench-peers)")
-        return rows
-    ratio = _rate(ours) / _rate(theirs)
+        return [*rows, not_measured(GOAL_NAME, GOAL, missing)]
+    ratios = _ratios(ours, theirs)
+    told = against(_rate(ours), _rate(theirs), "/s")
     return [
         *rows,
         *_rows(f"{PEER.name}, without one", theirs),
-        at_least(f"handshakes against {PEER.name}", GOAL, ratio, rounds=_ratios(ours, theirs)),
+        at_least(GOAL_NAME, GOAL, statistics.median(ratios), rounds=ratios, told=told),
     ]
 
 

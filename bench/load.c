@@ -3,8 +3,8 @@
  * else is the length of some frame, such as a ping's.
  *
  * load ADDRESS MARK LOST_MS: commands come in on standard input, each a line, some with bytes behind it; each
- * is answered by one line. Times are CLOCK_MONOTONIC in nanoseconds. After LOST_MS without a byte a message
- * counts as lost.
+ * is answered by one line. Times are CLOCK_MONOTONIC in nanoseconds. After LOST_MS without a mark or an
+ * answer a message counts as lost, whatever else (such as heartbeats) still comes.
  *
  *   open COUNT PORT IN_FLIGHT STEPS        connect COUNT more clients, at most IN_FLIGHT at once. For each step a
  *                                          line `REQUEST_BYTES WAIT_BYTES OWN` with the request (with OWN = 1
@@ -72,6 +72,7 @@ static int count, frozen, poller, step_count, mark, lost_ms, receive_bytes;
 static char *blobs[PUBLISHES], buffer[BUFFER];
 static int blob_bytes[PUBLISHES], blob_count, publisher = -1, answered, answers_due;
 static long total_marks;                       /* of clients that are not frozen */
+static long answers;                           /* that the publisher had */
 static long *reached, reached_size, due_each;  /* how many clients have all marks of a publish of this run */
 static long published_ever;                    /* marks that a client opened first should have */
 static struct in_addr address;
@@ -287,6 +288,7 @@ static void hear_answer(void) {
     for (char *at = buffer; answered && (at = strstr(at, "HTTP/1.1 ")); at++) {
         if (at[9] != '2') fail("a publish was answered %.200s", at);
         answers_due--;
+        answers++;
     }
 }
 
@@ -323,7 +325,7 @@ static void run(long ms, double rate, long each, long total, int sleeps) {
     reached_size = most;
     due_each = each;
     for (int i = 0; i < count; i++) clients[i].marks = 0;
-    long heard_at = begun, until = begun + ms * 1000000L, next = begun;
+    long heard_at = begun, until = begun + ms * 1000000L, next = begun, signs = total_marks + answers;
     while (finished < published || (now() < until && published < most)) {
         int may_publish = now() < until && published < most;
         if (may_publish && (rate > 0 ? now() >= next : finished == published && answers_due <= 0)) {
@@ -334,7 +336,9 @@ static void run(long ms, double rate, long each, long total, int sleeps) {
             if (rate > 0) next = begun + (long)(published * 1e9 / rate);
         }
         /* Unless told so it never sleeps, so that no server pays for waking it. */
-        if (listen_for(sleeps ? patience(rate, next) : 0) > 0) heard_at = now();
+        listen_for(sleeps ? patience(rate, next) : 0);
+        if (total_marks + answers != signs || finished == published) heard_at = now();
+        signs = total_marks + answers;
         while (finished < published && (each ? reached[finished] >= readers
                                              : total_marks - marks_before >= (finished + 1) * total)) {
             latency[finished] = now() - due[finished];

@@ -14,6 +14,7 @@ RATIO = "×"
 
 class Row(NamedTuple):
     """One figure. `goal` is None, and so is `holds`, for what is only told; `most`: the goal is a maximum.
+    `measured` is None, and so is `holds`, where it could not be measured; `told` says why.
 
     `rounds`: what each round measured, of which `measured` is the median, where there were several.
     `told`: what a ratio is of, in words.
@@ -21,12 +22,19 @@ class Row(NamedTuple):
 
     name: str
     goal: float | None
-    measured: float
+    measured: float | None
     unit: str
     holds: bool | None
     most: bool = False
     rounds: tuple[float, ...] = ()
     told: str = ""
+
+    @property
+    def value(self) -> float:
+        """What was measured. Raises ValueError where nothing was."""
+        if self.measured is None:
+            raise ValueError(f"{self.name} was not measured: {self.told}")
+        return self.measured
 
 
 class Rows(list[Row]):
@@ -64,6 +72,11 @@ def at_most(
     return Row(name, goal, _short(measured), unit, holds, most=True, rounds=_all_short(rounds), told=told)
 
 
+def not_measured(name: str, goal: float, why: str) -> Row:
+    """A goal of which nothing is known, such as one against a server that is not installed."""
+    return Row(name, goal, None, RATIO, None, told=why)
+
+
 def against(ours: float, theirs: float, unit: str) -> str:
     """What a ratio is of: `107,210 against 115,000 /s`."""
     return f"{number(ours)} against {number(theirs)} {unit}"
@@ -80,11 +93,15 @@ def spread_text(row: Row) -> str:
 
 
 def verdict(row: Row) -> str:
+    if row.measured is None:
+        return f"not measured: {row.told}"
     return "" if row.holds is None else ("holds" if row.holds else "MISSED")
 
 
-def number(value: float) -> str:
-    """Three digits that say something, more only where they stand before the point: 107,210 or 0.931."""
+def number(value: float | None) -> str:
+    """Three digits that say something, more only before the point: 107,210 or 0.931. Nothing for None."""
+    if value is None:
+        return ""
     digits = 0 if not value or abs(value) >= 100 else 2 - math.floor(math.log10(abs(value)))
     text = f"{value:,.{max(digits, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

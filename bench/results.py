@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ def write(name: str, rows: Sequence[Row], *, quick: bool, seconds: float, folder
     content = {
         "name": name,
         "command": command(name, quick=quick),
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds),
         "machine": machine(),
@@ -84,6 +86,23 @@ def from_dict(kept: dict[str, Any]) -> Row:
 def command(name: str, *, quick: bool = False) -> str:
     """What repeats a run."""
     return f"python -m bench {name}{' --quick' if quick else ''}"
+
+
+def commit() -> str:
+    """What was measured: the commit, with a `+` when files of the server or the benches differed from it."""
+    at = _git("rev-parse", "--short=10", "HEAD")
+    changed = _git("status", "--porcelain", "--", "notifyd", "bench/*.py", "bench/*.c")
+    return at and at + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=FOLDER, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def machine() -> dict[str, str | int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from notifyd.auth import mint_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SERVER_CORE = 0
 LOAD_CORE = 1
@@ -119,8 +119,12 @@ def notifyd(
     *,
     program: tuple[str, ...] = ("-m", "notifyd", "serve"),
     pinned: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Notifyd]:
-    """A server on a free port, pinned to its core, with fsync and all; in a place of its own without one."""
+    """A server on a free port, pinned to its core, with fsync and all; in a place of its own without one.
+
+    `settings`: variables of its environment besides.
+    """
     with contextlib.ExitStack() as stack:
         place = place or stack.enter_context(new_place())
         env = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFYD_")}
@@ -131,8 +135,10 @@ def notifyd(
             "NOTIFYD_PUBLISH_KEYS": place.key,
             "NOTIFYD_ADMIN_KEYS": place.admin_key,
             "NOTIFYD_MAX_CONNECTIONS_PER_USER": "100000",
+            "NOTIFYD_PUBLISH_RATE": "0",
             "NOTIFYD_DRAIN_SECONDS": "0",
             "NOTIFYD_LOG_LEVEL": "error",
+            **(settings or {}),
         }
         process = stack.enter_context(on_server_core(sys.executable, *program, env=env, pinned=pinned))
         assert process.stdout is not None

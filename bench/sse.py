@@ -33,13 +33,10 @@ def run(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
 
     every = [each for each in SUBJECTS.values() if each.kind == "sse"]
     turns = in_turns(available(every, say), rounds, turn, say)
-    rows = []
-    if RIVAL in turns:
-        title = f"broadcast to {CLIENTS:,} SSE streams, one message at a time"
-        rows.append(compared(title, GOAL, turns, NOTIFYD_SSE.name, RIVAL))
+    title = f"broadcast to {CLIENTS:,} SSE streams, one message at a time"
     bursts = [each.burst for each in turns[NOTIFYD_SSE.name] if each.burst is not None]
     return [
-        *rows,
+        compared(title, GOAL, turns, NOTIFYD_SSE.name, RIVAL),
         realistic.row(checked),
         rate_row(f"{NOTIFYD_SSE.name}, bursts of {BURST}", bursts),
         *rows_of_turns(turns),

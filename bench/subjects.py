@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 from bench.load import LoadFailed
 from bench.peers import MARK, PEERS
 from bench.server import notifyd, on_server_core
+from notifyd.inbox.preparing import new_notification_id
+from notifyd.messages import Cursor, custom, encode_entry, prepare
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a peer's payload. notifyd's message has its envelope around a shorter text, and is as long.
 SIZE = 200
-#: notifyd's envelope: type, timestamp, cursor, notification_id.
-ENVELOPE = 167
+#: Characters of the name of a log.
+EPOCH = 16
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,18 @@ class Subject:
 
 
 def text(size: int = SIZE) -> str:
-    """What makes a message of notifyd about `size` bytes long, its mark last."""
-    return "x" * (size - ENVELOPE - 1) + MARK.decode()
+    """What makes a message of notifyd `size` bytes long, its mark last."""
+    return "x" * (size - envelope() - 1) + MARK.decode()
+
+
+@functools.cache
+def envelope() -> int:
+    """Bytes of a message around the text: type, timestamp, cursor, notification_id.
+
+    With three digits in the cursor's number: a run goes through one to four.
+    """
+    data = prepare(custom("x-bench", {"text": ""}), notification_id=new_notification_id(0), user_id=None)
+    return len(encode_entry("x-bench", data, 0, Cursor("0" * EPOCH, 100)))
 
 
 def broadcast_body(times: int = 1, size: int = SIZE) -> bytes:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.capacity import BROADCASTS_A_MINUTE, CONNECTIONS_OF_PROCESS, OWN_A_MINUTE, Costs, Needs, needs
+from bench.connections import DELIVERY, HEARTBEAT
 from bench.registry import BENCHES
 from bench.report import RATIO, Row, goal_text, number, spread_text, verdict
 from bench.results import FOLDER, command, read, rows_of
@@ -67,13 +69,13 @@ def servers(result: dict[str, Any] | None, ours: str) -> str:
     """Deliveries a second of each server, the fastest first, and what one costs."""
     rows = {row.name: row for row in rows_of(result)}
     names = [name for row in rows if (name := _after(row, "deliveries a second, ")) and _cost(rows, name)]
-    names.sort(key=lambda name: -rows[f"deliveries a second, {name}"].measured)
+    names.sort(key=lambda name: -rows[f"deliveries a second, {name}"].value)
     versions = result["versions"] if result else {}
     lines = []
     for name in names:
         rate = rows[f"deliveries a second, {name}"]
         own, kernel = _cost(rows, name)
-        multiple = rows[f"deliveries a second, {ours}"].measured / rate.measured
+        multiple = _multiple(rows[f"deliveries a second, {ours}"], rate)
         lines.append(
             [
                 f"**{name}**" if name == ours else name,
@@ -99,6 +101,13 @@ def servers(result: dict[str, Any] | None, ours: str) -> str:
     return markdown(head, lines, right=range(2, 8))
 
 
+def _multiple(ours: Row, theirs: Row) -> float:
+    """Our rate as a multiple of theirs: the median of the rounds' ratios, as for the goals."""
+    if len(ours.rounds) != len(theirs.rounds) or not ours.rounds:
+        return ours.value / theirs.value
+    return statistics.median(our / their for our, their in zip(ours.rounds, theirs.rounds, strict=True))
+
+
 def _after(text: str, start: str) -> str:
     return text.removeprefix(start) if text.startswith(start) else ""
 
@@ -107,7 +116,7 @@ def _cost(rows: dict[str, Row], name: str) -> tuple[float, ...]:
     """Own and kernel's microseconds of a delivery; empty where they were not measured."""
     start = f"processor time of a delivery, {name}"
     found = [rows.get(f"{start}, its own"), rows.get(f"{start}, the kernel's")]
-    return tuple(row.measured for row in found if row is not None)
+    return tuple(row.value for row in found if row is not None)
 
 
 # --- latency -------------------------------------------------------------------------------------------
@@ -125,7 +134,9 @@ def latency(results: Results) -> str:
     lines = [
         [name, *(values.get(percent, "") for percent in ("50", "95", "99"))] for name, values in found.items()
     ]
-    return markdown(("to", "p50 ms", "p95 ms", "p99 ms"), lines, right=(1, 2, 3))
+    table = markdown(("to", "p50 ms", "p95 ms", "p99 ms"), lines, right=(1, 2, 3))
+    syncs = [row for row in rows_of(results.get("latency")) if row.name == "one fsync"]
+    return table + "".join(f"\n\nOne fsync here: {number(row.measured)} ms." for row in syncs)
 
 
 # --- memory --------------------------------------------------------------------------------------------
@@ -142,16 +153,16 @@ def memory(results: Results) -> str:
 
 def costs(results: Results) -> Costs | None:
     """What was measured of one of everything; None where a run is missing."""
-    fanout = {row.name: row.measured for row in rows_of(results.get("fanout"))}
-    own = {row.name: row.measured for row in rows_of(results.get("latency"))}
+    runs = [results.get(name) for name in ("fanout", "latency", "connections")]
+    found = {row.name: row.measured for run in runs for row in rows_of(run) if row.measured is not None}
     series = results.get("connections", {}).get("series")
-    if not fanout or not own or not series:
+    if None in runs or not series or not {DELIVERY, HEARTBEAT} <= found.keys():
         return None
-    parts = ("its own", "the kernel's")
     return Costs(
-        delivery_s=sum(fanout[f"processor time of a delivery, notifyd, {part}"] for part in parts) / 1e6,
-        own_notification_s=own["processor time of an own notification, by batches"] / 1e6,
-        publish_s=fanout["processor time of a publish over HTTP"] / 1e6,
+        delivery_s=found[DELIVERY] / 1e6,
+        heartbeat_s=found[HEARTBEAT] / 1e6,
+        own_notification_s=found["processor time of an own notification, by batches"] / 1e6,
+        publish_s=found["processor time of a publish over HTTP"] / 1e6,
         process_bytes=series[-1][1],
         kernel_bytes=series[-1][2] / 2,
     )
@@ -168,8 +179,9 @@ def capacity(results: Results) -> str:
         ("memory of the kernel, the server's ends", lambda need: f"{number(need.kernel_gb)} GB"),
         ("cores at work for heartbeats", lambda need: number(need.heartbeat_cores)),
         (f"… for {OWN_A_MINUTE:g} own notification a minute each", lambda need: number(need.own_cores)),
+        ("… the same, each by a call of its own", lambda need: number(need.single_cores)),
         (f"… for {BROADCASTS_A_MINUTE:g} broadcast a minute", lambda need: number(need.broadcast_cores)),
-        ("**cores, half busy**", lambda need: f"**{number(need.cores)}**"),
+        ("**cores, half busy, by batches**", lambda need: f"**{number(need.cores)}**"),
         ("core seconds of one broadcast", lambda need: number(need.broadcast_s)),
     ]
     lines = [[name, *(show(need) for need in every)] for name, show in rows]
@@ -181,7 +193,8 @@ def capacity(results: Results) -> str:
 
 def _spelled(found: Costs) -> str:
     figures = (
-        ("a delivery", found.delivery_s * 1e6, "µs of a core"),
+        (f"a delivery to each of {CONNECTIONS_OF_PROCESS:,}", found.delivery_s * 1e6, "µs of a core"),
+        ("a heartbeat with its answers", found.heartbeat_s * 1e6, "µs"),
         ("an own notification, published by batches,", found.own_notification_s * 1e6, "µs"),
         ("a publish by a call of its own", found.publish_s * 1e6, "µs"),
         ("a connection", found.process_bytes, "bytes of the process"),
@@ -199,8 +212,9 @@ def machines(results: Results) -> str:
     for name, result in results.items():
         machine = result["machine"]
         where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB"
-        lines.append([f"`{name}`", result["date"], where, machine["kernel"], machine["python"]])
-    return markdown(("run", "date", "machine", "kernel", "Python"), lines)
+        commit = result.get("commit", "")
+        lines.append([f"`{name}`", result["date"], commit, where, machine["kernel"], machine["python"]])
+    return markdown(("run", "date", "commit", "machine", "kernel", "Python"), lines)
 
 
 def tables(results: Results) -> dict[str, str]:

@@ -1,30 +1,26 @@
 """Who is calling: token → Identity, and where in a request a token may stand. No I/O, no clock, no Trio.
 
-JSON Web Tokens by RFC 7519 and RFC 8725: one algorithm, fixed here and never read from the token; every fault
+JSON Web Tokens by RFC 7519 and RFC 8725: each key has one algorithm, never read from the token; every fault
 of a token gives the same answer, so that a forger learns nothing from it.
 """
 
 from __future__ import annotations
 
-import base64
-import hmac
 import math
 import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from jwt import PyJWS
-from jwt.algorithms import HMACAlgorithm
-from jwt.exceptions import InvalidKeyError
-from jwt.utils import force_bytes
 from msgspec import Struct
 
-from notifyd.errors import ConfigError, Forbidden, Unauthorized
+from notifyd.errors import Forbidden, Unauthorized
+from notifyd.signing import PUBLIC_ALGORITHMS, VerifyingKey, from_base64url, is_key_id, secret_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-#: RFC 8725 section 3.1: the verifier chooses the algorithm.
+#: What `mint_token` signs with.
 ALGORITHM = "HS256"
 MAX_TOKEN_BYTES = 8 * 1024
 #: Headers of valid tokens that are remembered; an issuer has one.
@@ -61,18 +57,14 @@ class Identity(Struct, frozen=True):
 # --- tokens ---------------------------------------------------------------------------------------------
 
 
-_HS256 = HMACAlgorithm(HMACAlgorithm.SHA256)
-
-
-class _PreparedHmac(HMACAlgorithm):
-    """HMAC with a key that was looked at once: PyJWT tries at every token whether it is some other kind."""
-
-    def prepare_key(self, key: str | bytes) -> bytes:
-        return force_bytes(key)
+class UnknownKey(Unauthorized):
+    """The token needs a key that this server has not fetched: its issuer may have a new one."""
 
 
 class TokenVerifier:
-    """Verifies HS256 tokens made with one secret.
+    """Verifies tokens made with any of the keys; a text stands for one HS256 secret.
+
+    With `fetches_keys` there are more in `fetched`, and a token whose key is in neither raises UnknownKey.
 
     `audience`, `issuer` and `type_` are required of every token once given. There is no leeway on `exp`: how
     long a connection outlives its token is the connection's business. Raises ConfigError for a secret that is
@@ -81,21 +73,23 @@ class TokenVerifier:
 
     def __init__(
         self,
-        secret: str,
+        keys: str | Sequence[VerifyingKey],
         *,
         user_claim: str = "sub",
         audience: str | None = None,
         issuer: str | None = None,
         type_: str | None = None,
+        fetches_keys: bool = False,
     ) -> None:
-        self._key = _secret_key(secret)
+        self._fetches_keys = fetches_keys
+        self._keys = (secret_key(keys),) if isinstance(keys, str) else tuple(keys)
         self._user_claim = user_claim
         self._audience = audience
         self._issuer = issuer
         self._type = None if type_ is None else _media_type(type_)
-        self._signatures = PyJWS(algorithms=[])
-        self._signatures.register_algorithm(ALGORITHM, _PreparedHmac(_HS256.hash_alg))
-        self._known_headers: set[str] = set()
+        #: The keys that are meant by the headers of tokens which were valid.
+        self._known_headers: dict[str, Sequence[VerifyingKey]] = {}
+        self._fetched: Sequence[VerifyingKey] = ()
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -103,15 +97,27 @@ class TokenVerifier:
         wanted = {"aud": self._audience, "iss": self._issuer, "typ": self._type}
         return tuple(name for name, value in wanted.items() if value is None)
 
+    @property
+    def fetched(self) -> Sequence[VerifyingKey]:
+        """Keys that the issuer publishes, beside those of the settings."""
+        return self._fetched
+
+    @fetched.setter
+    def fetched(self, keys: Sequence[VerifyingKey]) -> None:
+        self._fetched = tuple(keys)
+        self._known_headers.clear()
+
     def verify(self, token: str, now_ms: int) -> Identity:
         """The identity that `token` proves at `now_ms`. Raises Unauthorized, alike for every fault."""
         try:
             return self._verify(token, now_ms)
+        except UnknownKey:
+            raise
         except Exception:  # whatever a hostile token provokes in a parser, it was not verified
             raise Unauthorized(INVALID_TOKEN_TEXT) from None
 
     def _verify(self, token: str, now_ms: int) -> Identity:
-        if len(token) > MAX_TOKEN_BYTES or "=" in token:  # RFC 7515 section 2: base64url has no padding
+        if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
             raise ValueError("not a token")
         claims = msgspec.json.decode(self._signed_payload(token), type=dict[str, Any])
         expires_ms = _moment(claims["exp"])
@@ -128,29 +134,39 @@ class TokenVerifier:
         )
 
     def _signed_payload(self, token: str) -> bytes:
-        """What the secret has signed. PyJWT looks at all of a token and its header; behind the very header of
-        a token that was valid, only the signature is left to be compared."""
-        header, _, rest = token.partition(".")
-        if header in self._known_headers:
-            payload, _, signature = rest.partition(".")
-            return self._compared(f"{header}.{payload}".encode("ascii"), payload, signature)
-        signed = self._signatures.decode_complete(token, self._key, algorithms=[ALGORITHM])
-        self._check_header(signed["header"])
-        if len(self._known_headers) < MAX_KNOWN_HEADERS:
-            self._known_headers.add(header)
-        return bytes(signed["payload"])
-
-    def _compared(self, signed: bytes, payload: str, signature: str) -> bytes:
-        ours = _to_base64url(hmac.digest(self._key, signed, "sha256"))  # HS256: RFC 7518 section 3.2
-        if not hmac.compare_digest(ours, signature.encode("ascii")):
+        """What one of the keys has signed. Behind the very header of a token that was valid, only the
+        signature is left to be looked at."""
+        header, payload, signature = token.split(".")
+        signed = f"{header}.{payload}".encode("ascii")
+        keys = self._known_headers.get(header)
+        known = keys is not None
+        if keys is None:
+            keys = self._meant_by(msgspec.json.decode(from_base64url(header), type=dict[str, Any]))
+        content = from_base64url(payload)
+        compared = from_base64url(signature)
+        if not any(key.verifies(signed, compared) for key in keys):
             raise ValueError("another signature")
-        return _from_base64url(payload.encode("ascii"))
+        if not known and len(self._known_headers) < MAX_KNOWN_HEADERS:
+            self._known_headers[header] = keys
+        return content
 
-    def _check_header(self, header: Mapping[str, Any]) -> None:
-        if "crit" in header:  # RFC 7515 section 4.1.11: we understand no extension
+    def _meant_by(self, header: Mapping[str, Any]) -> Sequence[VerifyingKey]:
+        """The keys that a token with this header may be signed with. What `alg` says chooses nothing but
+        among keys that have that algorithm anyway (RFC 8725 section 3.1)."""
+        if "crit" in header or "b64" in header:  # RFC 7515 section 4.1.11: we understand no extension
             raise ValueError("unknown critical header")
         if self._type is not None and _media_type(header["typ"]) != self._type:
             raise ValueError("another type of token")
+        kid, algorithm = header.get("kid"), header["alg"]
+        if kid is not None and not is_key_id(kid):
+            raise ValueError("not a key's name")
+        known = (*self._keys, *self._fetched)
+        meant = [
+            key for key in known if key.algorithm == algorithm and (kid is None or key.kid in (None, kid))
+        ]
+        if not meant and self._fetches_keys and algorithm in PUBLIC_ALGORITHMS:
+            raise UnknownKey(INVALID_TOKEN_TEXT)
+        return meant
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         if self._issuer is not None and claims["iss"] != self._issuer:
@@ -159,25 +175,6 @@ class TokenVerifier:
             audience = claims["aud"]
             if self._audience not in (audience if isinstance(audience, list) else [audience]):
                 raise ValueError("another audience")
-
-
-def _to_base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-
-def _from_base64url(text: bytes) -> bytes:
-    """RFC 7515 section 2. Raises ValueError for anything but the one spelling of some bytes."""
-    data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
-    if _to_base64url(data) != text:
-        raise ValueError("not base64url")
-    return data
-
-
-def _secret_key(secret: str) -> bytes:
-    try:
-        return _HS256.prepare_key(secret)
-    except InvalidKeyError as fault:
-        raise ConfigError(f"jwt_secret: {fault}") from None
 
 
 def mint_token(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: The longest that work on the event loop keeps other tasks waiting.
 SLICE_S = 0.004
@@ -15,6 +19,12 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_clock(from_ms: int) -> Callable[[], int]:
+    """Milliseconds that begin at `from_ms` and go on evenly, whatever is done to the system's clock."""
+    began = trio.current_time()
+    return lambda: from_ms + round((trio.current_time() - began) * 1000)
+
+
 class Pace:
     """Cuts long work on the event loop into slices: `await pace.breathe()` between its steps.
 
@@ -23,14 +33,14 @@ class Pace:
 
     def __init__(self, together: int = 1) -> None:
         self._slice_s = SLICE_S / together
-        self._until = time.perf_counter() + self._slice_s
+        self._until = trio.current_time() + self._slice_s
 
     async def breathe(self) -> None:
         """Let other tasks run when this slice is used up; not a checkpoint otherwise."""
-        if time.perf_counter() >= self._until:
+        if trio.current_time() >= self._until:
             await trio.lowlevel.checkpoint()
-            self._until = time.perf_counter() + self._slice_s
+            self._until = trio.current_time() + self._slice_s
 
     def rested(self) -> None:
         """The task has just waited for something, so a new slice begins."""
-        self._until = time.perf_counter() + self._slice_s
+        self._until = trio.current_time() + self._slice_s

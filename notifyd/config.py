@@ -10,8 +10,10 @@ import os
 import re
 import secrets
 from email.utils import parseaddr
-from pathlib import Path  # noqa: TC003 - pydantic looks at the fields
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -23,6 +25,7 @@ from pydantic_settings import (
 )
 
 from notifyd.errors import ConfigError
+from notifyd.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +49,7 @@ def _origin(value: str) -> str:
 
 
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+Paths = Annotated[tuple[str, ...], NoDecode]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode]
 
 
@@ -60,10 +64,21 @@ class Config(BaseSettings):
     operator_listen: str | None = Field(
         None, description="HOST:PORT where metrics, health and admin calls are served, and nowhere else"
     )
+    tls_cert_file: Path | None = Field(None, description="PEM file of the certificate and its chain")
+    tls_key_file: Path | None = Field(None, description="PEM file of the certificate's private key")
     database_url: str = Field("sqlite:///notifyd.db", description="sqlite:///FILE or postgresql://…")
     public_url: str | None = Field(None, description="the address users see, for links")
 
     jwt_secret: SecretStr | None = Field(None, description="HS256 secret of at least 32 bytes")
+    jwt_previous_secret: SecretStr | None = Field(
+        None, description="the HS256 secret of before: its tokens count too, until all have expired"
+    )
+    jwt_public_key_file: Paths = Field(
+        (), description="PEM files of public keys (RS256, ES256, EdDSA), all valid at once, comma-separated"
+    )
+    jwks_url: str | None = Field(
+        None, description="https address of the issuer's JWK Set; http only on the loopback"
+    )
     jwt_user_claim: str = Field("sub", description="the claim that names the user")
     jwt_audience: str | None = Field(None, description="required `aud`, once set")
     jwt_issuer: str | None = Field(None, description="required `iss`, once set")
@@ -75,6 +90,28 @@ class Config(BaseSettings):
     trusted_hops: int = Field(0, ge=0, le=10, description="proxies in front whose X-Forwarded-For counts")
 
     max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")
+    max_connections: int = Field(
+        0, ge=0, description="connections at once; 0: as many as the limit of file descriptors has room for"
+    )
+    max_unauthenticated: int = Field(200, ge=1, description="connections at once that still owe their token")
+    auth_seconds: float = Field(5, gt=0, description="seconds for the first frame, with the token")
+    head_seconds: float = Field(5, gt=0, description="seconds for a request head, and for TLS before it")
+    failed_handshakes: int = Field(
+        20, ge=1, description="handshakes without a valid token in 10 s that one address may make (OWASP)"
+    )
+    max_message_bytes: int = Field(
+        16_384, ge=1024, le=1_048_576, description="bytes of one message of a client (OWASP: at most 64 KB)"
+    )
+    max_message_fragments: int = Field(64, ge=1, description="frames of one message of a client")
+    message_rate: float = Field(20, gt=0, description="messages a second of one connection")
+    message_burst: int = Field(40, ge=1, description="messages of one connection at once")
+    control_rate: float = Field(
+        10, gt=0, description="Ping and Pong frames a second of one connection; twice as many at once"
+    )
+    publish_rate: float = Field(
+        1000, ge=0, description="notifications a second of one publisher, twice as many at once; 0: no limit"
+    )
+
     retention_days: float = Field(30, gt=0, description="days that a notification is kept")
     price_detail_days: float = Field(
         90, ge=45, description="days before the newest of its store that every price of an item is kept"
@@ -101,12 +138,42 @@ class Config(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
-    @field_validator("publish_keys", "admin_keys", "allowed_origins", mode="before")
+    @property
+    def limits(self) -> Limits:
+        """What a stranger's connection may do."""
+        return Limits(
+            max_message_bytes=self.max_message_bytes,
+            max_message_fragments=self.max_message_fragments,
+            message_rate=self.message_rate,
+            message_burst=self.message_burst,
+            control_rate=self.control_rate,
+            control_burst=max(1, round(2 * self.control_rate)),
+            auth_seconds=self.auth_seconds,
+            max_unauthenticated=self.max_unauthenticated,
+            failed_handshakes=self.failed_handshakes,
+        )
+
+    @property
+    def has_jwt_keys(self) -> bool:
+        """Whether any setting says how tokens are verified."""
+        return bool(self.jwt_secret or self.jwt_previous_secret or self.jwt_public_key_file or self.jwks_url)
+
+    @field_validator("publish_keys", "admin_keys", "allowed_origins", "jwt_public_key_file", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return _split(value)
 
-    @field_validator("jwt_secret")
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe_url(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "https://unset")
+        if parts.username or not parts.hostname or parts.scheme not in ("http", "https"):
+            raise ValueError("write https://HOST/PATH")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("keys that came by http could be anybody's: write https://HOST/PATH")
+        return value
+
+    @field_validator("jwt_secret", "jwt_previous_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES:
@@ -151,6 +218,12 @@ class Config(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _certificate_and_key(self) -> Config:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        return self
+
+    @model_validator(mode="after")
     def _answer_before_the_next_ping(self) -> Config:
         if self.pong_seconds >= self.heartbeat_seconds:
             raise ValueError("pong_seconds must be shorter than heartbeat_seconds")
@@ -178,6 +251,14 @@ def parse_address(text: str) -> tuple[str, int] | str:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT or unix:PATH")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address, is this very machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def without_password(url: str) -> str:

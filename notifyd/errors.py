@@ -75,6 +75,12 @@ class CloseCode(IntEnum):
     def reconnect(self) -> bool:
         return self.rule.reconnect
 
+    @staticmethod
+    def reason_of(code: int | None) -> str | None:
+        """The reason of a code that was noted somewhere; None when the table does not have it."""
+        rule = None if code is None else _RULE_OF.get(code)
+        return None if rule is None else rule.reason
+
 
 _CLOSE_RULES: dict[CloseCode, CloseRule] = {
     CloseCode.NORMAL: CloseRule("normal", reconnect=False),
@@ -95,6 +101,8 @@ _CLOSE_RULES: dict[CloseCode, CloseRule] = {
     CloseCode.REVOKED: CloseRule("token revoked", reconnect=False),
     CloseCode.CONNECTION_LIMIT: CloseRule("too many connections", reconnect=False),
 }
+
+_RULE_OF: dict[int, CloseRule] = {int(code): rule for code, rule in _CLOSE_RULES.items()}
 
 
 def should_reconnect(code: int) -> bool:

@@ -10,6 +10,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from notifyd.auth import (
@@ -20,15 +21,19 @@ from notifyd.auth import (
     MissingToken,
     RequestFacts,
     TokenVerifier,
+    UnknownKey,
     bearer_value,
     find_token,
 )
-from notifyd.errors import Forbidden, Unauthorized, Unavailable
+from notifyd.errors import ConfigError, Forbidden, Unauthorized, Unavailable
+from notifyd.revocations import Revocations
+from notifyd.signing import keys_from_pem, secret_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from notifyd.config import Config
+    from notifyd.signing import VerifyingKey
 
 #: Seconds for which a ticket waits to be used the first time.
 TICKET_SECONDS = 30
@@ -37,6 +42,10 @@ MAX_TICKETS = 100_000
 MAX_TICKETS_PER_USER = 32
 
 MISSING_TEXT = "Send a token or key, for example as `Authorization: Bearer …`"
+
+
+class Revoked(Unauthorized):
+    """The token was good and has been revoked. Over HTTP it looks like any other bad token."""
 
 
 class Keys:
@@ -60,6 +69,21 @@ class Keys:
         self._allow_query_token = allow_query_token
         self._allowed_origins = tuple(allowed_origins)
         self._tickets = Tickets()
+        self.revocations = Revocations()
+        #: Has a missing key of the issuer fetched; False when that is not to be hoped for now.
+        self.want_keys: Callable[[], bool] = lambda: False
+
+    def adopt(self, fresh: Keys) -> None:
+        """Go on with the keys of other settings. Tickets, revocations and fetched keys stay."""
+        if self._verifier is not None and fresh._verifier is not None:
+            fresh._verifier.fetched = self._verifier.fetched
+        self._verifier = fresh._verifier
+        self._publish, self._admin = fresh._publish, fresh._admin
+
+    def adopt_fetched(self, keys: Sequence[VerifyingKey]) -> None:
+        """The issuer's present keys take the place of those fetched before."""
+        if self._verifier is not None:
+            self._verifier.fetched = keys
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -78,7 +102,7 @@ class Keys:
         if credential is None:
             raise MissingToken(MISSING_TEXT)
         if credential.kind == "ticket":
-            return self._tickets.redeem(credential.value, now_ms, stream=facts.is_stream)
+            return self._unrevoked(self._tickets.redeem(credential.value, now_ms, stream=facts.is_stream))
         try:
             return self.verify_token(credential.value, now_ms)
         except Unauthorized:
@@ -87,10 +111,23 @@ class Keys:
             raise
 
     def verify_token(self, token: str, now_ms: int) -> Identity:
-        """The user that `token` alone proves: a first frame or a refresh. Raises Unauthorized."""
+        """The user that `token` alone proves: a first frame or a refresh.
+
+        Raises Unauthorized; Unavailable while the key that it needs is being fetched.
+        """
         if self._verifier is None:
             raise Unauthorized(INVALID_TOKEN_TEXT)
-        return self._verifier.verify(token, now_ms)
+        try:
+            return self._unrevoked(self._verifier.verify(token, now_ms))
+        except UnknownKey:
+            if self.want_keys():
+                raise Unavailable("The issuer's keys are being fetched") from None
+            raise Unauthorized(INVALID_TOKEN_TEXT) from None
+
+    def _unrevoked(self, identity: Identity) -> Identity:
+        if self.revocations.refuses(identity):
+            raise Revoked(INVALID_TOKEN_TEXT)
+        return identity
 
     def publisher(self, authorization: str | None, now_ms: int) -> str:
         """The name of the publisher behind an Authorization header, the same for ever for one key.
@@ -126,15 +163,17 @@ class Keys:
 
 
 def keys_from_config(config: Config) -> Keys:
-    """Keys as the settings describe them."""
+    """Keys as the settings describe them. Reads key files. Raises ConfigError."""
+    verifying = _verifying_keys(config)
     verifier = None
-    if config.jwt_secret is not None:
+    if verifying or config.jwks_url is not None:
         verifier = TokenVerifier(
-            config.jwt_secret.get_secret_value(),
+            verifying,
             user_claim=config.jwt_user_claim,
             audience=config.jwt_audience,
             issuer=config.jwt_issuer,
             type_=config.jwt_type,
+            fetches_keys=config.jwks_url is not None,
         )
     return Keys(
         verifier,
@@ -143,6 +182,22 @@ def keys_from_config(config: Config) -> Keys:
         allow_query_token=config.allow_query_token,
         allowed_origins=config.allowed_origins,
     )
+
+
+def _verifying_keys(config: Config) -> list[VerifyingKey]:
+    keys = []
+    for name in ("jwt_secret", "jwt_previous_secret"):
+        secret = getattr(config, name)
+        if secret is not None:
+            keys.append(secret_key(secret.get_secret_value(), name))
+    for path in config.jwt_public_key_file:
+        source = f"jwt_public_key_file: {path}"
+        try:
+            text = Path(path).read_text(encoding="ascii", errors="replace")
+        except OSError as error:
+            raise ConfigError(f"{source}: {error.strerror}") from None
+        keys += keys_from_pem(text, source)
+    return keys
 
 
 class KeyRing:

@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 import trio
 
-from notifyd.errors import HttpError, OutcomeUnknown, Unavailable
+from notifyd.errors import BadRequest, HttpError, OutcomeUnknown, TooLarge, Unavailable, Unprocessable
 from notifyd.messages import Draft, encode_json
 
 if TYPE_CHECKING:
@@ -132,10 +132,15 @@ class Publisher:
 
     async def publish_many(self, items: Sequence[Outgoing]) -> list[Published | HttpError]:
         """Store many, each succeeding or failing alone; outcomes in their order. Raises ValueError."""
-        bodies = [
-            _body(item._replace(idempotency_key=item.idempotency_key or secrets.token_urlsafe(18)))
-            for item in items
-        ]
+        return await self.publish_bodies(
+            [
+                _body(item._replace(idempotency_key=item.idempotency_key or secrets.token_urlsafe(18)))
+                for item in items
+            ]
+        )
+
+    async def publish_bodies(self, bodies: Sequence[dict[str, Any]]) -> list[Published | HttpError]:
+        """The same for what `POST /v1/notifications` takes; each must have an `idempotency_key`."""
         outcomes: dict[int, Published | HttpError] = {}
         deadline = trio.current_time() + self._give_up_s
         for wait_s in self._waits():
@@ -155,6 +160,11 @@ class Publisher:
             response = await self._post("/v1/notifications", encode_json({"notifications": bodies}), {})
         except (Unavailable, OutcomeUnknown) as fault:
             return [fault] * len(bodies)
+        except (BadRequest, TooLarge, Unprocessable) as fault:  # one spoils them all: which?
+            if len(bodies) == 1:
+                return [fault]
+            half = len(bodies) // 2
+            return await self._publish_batch(bodies[:half]) + await self._publish_batch(bodies[half:])
         results = _decode(response, _Results).results
         if len(results) != len(bodies):
             raise UnexpectedAnswer(f"{len(results)} results for {len(bodies)} notifications")
@@ -222,7 +232,8 @@ def _batches(indexes: Sequence[int], bodies: Sequence[dict[str, Any]]) -> Iterat
     batch: list[int] = []
     size = addressees = 0
     for at in indexes:
-        length, count = len(encode_json(bodies[at])), len(bodies[at].get("user_ids", "1"))
+        users = bodies[at].get("user_ids")
+        length, count = len(encode_json(bodies[at])), len(users) if isinstance(users, list) else 1
         full = (
             len(batch) == BATCH_ITEMS or size + length > BATCH_BYTES or addressees + count > BATCH_ADDRESSEES
         )

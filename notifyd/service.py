@@ -27,21 +27,29 @@ from notifyd.broker.window import MAX_BYTES, MAX_ENTRIES, Window
 from notifyd.checker.loop import Checker
 from notifyd.checker.thinning import Thinner
 from notifyd.clock import wall_ms
-from notifyd.errors import CloseCode
+from notifyd.errors import CloseCode, ConfigError, Unavailable
+from notifyd.floors import check_floors
 from notifyd.inbox import Mover, Publication, erase_user, open_inbox
 from notifyd.jobs import Jobs, open_jobs
+from notifyd.jwks import Jwks
 from notifyd.keys import keys_from_config
+from notifyd.limits import Rates
 from notifyd.logs import configure_logging
 from notifyd.mail import make_mail
-from notifyd.signals import open_stop
+from notifyd.outside import Outside
+from notifyd.revocations import MAX_REVOCATIONS
+from notifyd.signals import open_stop, run_reloads
+from notifyd.store import revocations
 from notifyd.store.deliveries import Channels
 from notifyd.store.sql import open_store
 from notifyd.store.waking import listen
 from notifyd.transport.connection import Connections, Lane
-from notifyd.transport.door import Door, open_listeners, url_of
+from notifyd.transport.door import Door, url_of
 from notifyd.transport.heartbeat import Wheel
 from notifyd.transport.hypercorn import open_http
+from notifyd.transport.listeners import connection_limit
 from notifyd.transport.sse import serve_sse
+from notifyd.transport.tls import Tls
 from notifyd.transport.websocket import serve_websocket
 from notifyd.vitals.checks import Checks
 from notifyd.vitals.families import ServerCollector
@@ -69,9 +77,10 @@ DRAIN_MARGIN_S = 1.5
 SWITCH_INTERVAL_S = 0.0005
 #: Seconds in which the ledger's last lines are written.
 LAST_LINES_S = 1.0
-#: New objects after which the collector looks for cycles among them. A connection brings some dozens, and
-#: what is short-lived goes without the collector: at Python's 700 it took a tenth of each handshake.
-YOUNG_OBJECTS = 5000
+#: `gc.set_threshold`: new objects after which the collector looks for cycles among them, how many such looks
+#: before one at their survivors, how many of those before one at everything. At Python's 700 the first took a
+#: tenth of each handshake; at ten times 5,000 the second was one pause of 15 ms in a storm of connects.
+COLLECTOR = (2500, 2, 100)
 #: The name under which a program that runs the service in itself publishes.
 IN_PROCESS = "in-process"
 
@@ -83,13 +92,23 @@ log = structlog.get_logger("notifyd.service")
 class Service:
     """A running server, and the calls a program makes on it when both share a process."""
 
-    def __init__(self, config: Config, store: Store, inbox: Inbox, broker: Broker, keys: Keys) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        inbox: Inbox,
+        broker: Broker,
+        keys: Keys,
+        clock: Callable[[], int] = wall_ms,
+    ) -> None:
         self.config = config
+        self.clock = clock
         self.store = store
         self.inbox = inbox
         self.broker = broker
         self.keys = keys
-        self.connections = Connections(config.max_connections_per_user)
+        self.tls = _tls_from(config)
+        self.connections = Connections(config.max_connections_per_user, config.limits)
         self.urls: list[str] = []
         self.doors: list[Door] = []
         self.stopping = False
@@ -143,6 +162,44 @@ class Service:
         self.broker.window.erase(user_id, floor)
         self.connections.close_user(user_id, CloseCode.NORMAL)  # who came while it ran
 
+    async def revoke_token(self, issuer: str, token_id: str, until_ms: int | None) -> int:
+        """Refuse one token from now on, and close what it has open: how many. Raises StoreError."""
+        self._check_room()
+        await self.store.write(lambda tx: revocations.put_token(tx, issuer, token_id, until_ms))
+        self.keys.revocations.add_token(issuer, token_id, until_ms)
+        return self.connections.close_revoked(self.keys.revocations)
+
+    async def revoke_user(self, user_id: str, not_before_ms: int) -> int:
+        """Refuse a user's tokens issued before a moment, and close what they have open: how many.
+
+        Raises StoreError.
+        """
+        self._check_room()
+        await self.store.write(lambda tx: revocations.put_user(tx, user_id, not_before_ms))
+        self.keys.revocations.add_user(user_id, not_before_ms)
+        return self.connections.close_revoked(self.keys.revocations)
+
+    def _check_room(self) -> None:
+        if len(self.keys.revocations) >= MAX_REVOCATIONS:
+            self.keys.revocations.forget_expired(self.clock())
+        if len(self.keys.revocations) >= MAX_REVOCATIONS:
+            raise Unavailable(f"There are {MAX_REVOCATIONS} revocations, and there is no room for more")
+
+    async def reload(self, read_config: Callable[[], Config]) -> None:
+        """Read the settings again and go on with their keys and certificate; no connection is dropped.
+
+        What cannot be used is one line in the log, and everything stays as it was.
+        """
+        try:
+            fresh = await trio.to_thread.run_sync(lambda: keys_from_config(read_config()))
+            if self.tls is not None:
+                await trio.to_thread.run_sync(self.tls.reload)
+        except ConfigError as fault:
+            log.error("reload.failed", reason=str(fault))
+            return
+        self.keys.adopt(fresh)
+        log.info("reload.done", certificate=self.tls is not None)
+
     def connection_stats(self) -> dict[str, Any]:
         """Live connections and users, as the original's `getConnectionStats()`."""
         return asdict(self.connections.statistics())
@@ -165,27 +222,41 @@ async def open_service(
     blueprints: Sequence[Blueprint] = (),
     clock: Callable[[], int] = wall_ms,
     window_entries: int = MAX_ENTRIES,
+    outside: Outside | None = None,
 ) -> AsyncIterator[Service]:
     """Run a server as long as the block: listening when it is entered, drained and closed when it is left.
 
-    `blueprints` are added to the HTTP app. Raises ConfigError when a setting cannot be used.
+    `blueprints` are added to the HTTP app. `outside` is for tests: other sockets than the kernel's, ….
+    Raises ConfigError when a setting cannot be used.
     Cancellation: nothing is drained; connections end at once, and the store is closed in order.
     """
+    outside = outside or Outside()
+    keys = keys_from_config(config)
     channels = Channels(mail=config.sends_mail)
     async with (
-        open_store(config.database_url, clock=clock) as store,
-        _open_log(config, store, clock, window_entries, channels) as (inbox, broker),
+        open_store(config.database_url, clock=clock, draw=outside.draw, in_thread=outside.in_thread) as store,
+        _open_log(config, store, clock, window_entries, outside, channels) as (inbox, broker),
         open_jobs() as jobs,
     ):
-        service = Service(config, store, inbox, broker, keys_from_config(config))
+        service = Service(config, store, inbox, broker, keys, clock)
+        keys.revocations.fill(*await store.read(revocations.load))
+        if config.jwks_url is not None:
+            jwks = Jwks(config.jwks_url, keys.adopt_fetched)
+            keys.want_keys = jwks.want
+            jobs.start("jwks", jwks.run)
         wheel = Wheel(clock, config)
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
         mail = await make_mail(config, store, inbox, clock, channels, page_address(config))
         inbox.on_commit = _then(broker.publish, mail.committed)
         parts = _api_parts(service, jobs, checker, checks, mail, clock)
+        mover = None
+        if store.listener is not None:
+            mover = Mover(store, inbox, clock, round(config.retention_days * DAY_MS))
         parts.metrics.add(
-            ServerCollector(service.connections, service.doors, broker, inbox, store, jobs, checks, mail)
+            ServerCollector(
+                service.connections, service.doors, broker, inbox, store, jobs, checks, mover, mail
+            )
         )
         checks.start(jobs)
         jobs.start("dispatcher", broker.run_dispatcher)
@@ -199,13 +270,13 @@ async def open_service(
         jobs.start("deliveries", mail.planner.run)
         jobs.start("outbox", mail.run_sender)
         jobs.start("outbox-count", mail.run_counting)
-        if store.listener is not None:
-            mover = Mover(store, inbox)
+        if mover is not None and store.listener is not None:
             jobs.start("outgoing", mover.run)
+            jobs.start("outgoing-upkeep", mover.run_upkeep)
             jobs.start("listen", partial(listen, store.listener, mover.wake))
         journal = service.connections.journal
         jobs.start("journal", partial(journal.run, inbox, broker, clock))
-        async with _open_front(service, parts, wheel, clock, blueprints):
+        async with _open_front(service, parts, wheel, clock, blueprints, outside):
             yield service
         with trio.move_on_after(LAST_LINES_S):
             await journal.flush(inbox, broker, clock)
@@ -229,7 +300,12 @@ def page_address(config: Config) -> str:
 
 @asynccontextmanager
 async def _open_log(
-    config: Config, store: Store, clock: Callable[[], int], window_entries: int, channels: Channels
+    config: Config,
+    store: Store,
+    clock: Callable[[], int],
+    window_entries: int,
+    outside: Outside,
+    channels: Channels,
 ) -> AsyncIterator[tuple[Inbox, Broker]]:
     """The log's writer and the window over it; the window is filled before anything can be appended."""
     async with open_inbox(
@@ -239,6 +315,7 @@ async def _open_log(
         retention_ms=round(config.retention_days * DAY_MS),
         max_rows_per_user=config.max_rows_per_user,
         deliver=channels.deliver,
+        draw=outside.draw,
     ) as inbox:
         window = Window(inbox.epoch, inbox.head, max_entries=window_entries)
         entries, floor = await inbox.newest(window_entries, MAX_BYTES // 4)
@@ -255,6 +332,7 @@ async def _open_front(
     wheel: Wheel,
     clock: Callable[[], int],
     blueprints: Sequence[Blueprint],
+    outside: Outside,
 ) -> AsyncIterator[None]:
     """The app's lifespan, the connections, and the doors that let them in; drained when it is left."""
     config = service.config
@@ -272,6 +350,9 @@ async def _open_front(
             nursery=connections,
             clock=clock,
             config=config,
+            network=outside.network,
+            draw=outside.draw,
+            limits=config.limits,
         )
         main = Door(
             websocket=partial(serve_websocket, lane=lane),
@@ -281,19 +362,36 @@ async def _open_front(
             on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
             trusted_hops=config.trusted_hops,
             turnstile=service.connections.turnstile,
+            network=outside.network,
+            tls=service.tls,
+            http2=partial(http.serve_http2, events=partial(serve_sse, lane=lane), hops=config.trusted_hops),
+            head_s=config.head_seconds,
+            limit=partial(_room, config.max_connections),
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:
-            binds.append((Door(websocket=None, sse=None, http=operator_http.serve), config.operator_listen))
+            operators = Door(websocket=None, sse=None, http=operator_http.serve, network=outside.network)
+            binds.append((operators, config.operator_listen))
         async with trio.open_nursery() as accepting:
             for door, address in binds:
-                listeners = open_listeners(address)
+                listeners = outside.network.listen(address)
                 service.doors.append(door)
-                service.urls.append(url_of(listeners[0]))
+                service.urls.append(url_of(listeners[0], "https" if door.is_secure else "http"))
                 await accepting.start(partial(door.serve, connections=connections), listeners)
             yield
             await _drain(service)
         connections.cancel_scope.cancel()
+
+
+def _tls_from(config: Config) -> Tls | None:
+    if config.tls_cert_file is None or config.tls_key_file is None:
+        return None
+    return Tls(config.tls_cert_file, config.tls_key_file)
+
+
+def _room(max_connections: int) -> int:
+    """How many connections there may be now."""
+    return min(connection_limit(), max_connections or sys.maxsize)
 
 
 async def _drain(service: Service) -> None:
@@ -338,8 +436,14 @@ def _api_parts(
         keys=service.keys,
         clock=clock,
         live_connections=service.broker.live,
+        live_users=service.connections.users_like,
+        user_connections=lambda user_id: [
+            asdict(each) for each in service.connections.connections_of(user_id)
+        ],
         close_user=lambda user_id: service.connections.close_user(user_id, CloseCode.NORMAL),
         refresh=service.connections.refresh,
+        revoke_token=service.revoke_token,
+        revoke_user=service.revoke_user,
         statistics=statistics,
         readiness=readiness,
         on_prices=checker.wake,
@@ -351,6 +455,7 @@ def _api_parts(
         wake_outbox=mail.wake,
         set_webhook=mail.set_webhook,
         remove_webhook=mail.remove_webhook,
+        publish_rates=Rates(rate, 2 * rate) if (rate := service.config.publish_rate) else None,
     )
 
 
@@ -358,32 +463,40 @@ async def serve(
     config: Config,
     *,
     blueprints: Sequence[Blueprint] = (),
+    read_config: Callable[[], Config] | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be the process `notifyd serve`: listen until SIGINT or SIGTERM, then drain and return.
 
-    A second signal cancels what is left. Raises ConfigError when a setting cannot be used.
+    A second signal cancels what is left. SIGHUP has keys and certificates read again, by
+    `read_config`. Raises ConfigError when a setting cannot be used.
     """
+    check_floors()
     configure_logging(config.log_level, config.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     async with (
         open_stop(config.drain_seconds + STOP_MARGIN_S) as stop,
         open_service(config, blueprints=blueprints) as service,
+        trio.open_nursery() as reloads,
     ):
+        await reloads.start(run_reloads, partial(service.reload, read_config or (lambda: config)))
         _mention_gaps(config, service.keys.unchecked)
         _spare_the_collector()
         stop.ready()
         print(f"listening on {service.url}", flush=True)
         task_status.started(service)
         await stop.wait()
+        reloads.cancel_scope.cancel()
 
 
 def _mention_gaps(config: Config, unchecked: Sequence[str]) -> None:
     """Settings without which less works, or is checked, than may be meant."""
     if unchecked:
         log.info("these claims of tokens are not checked", claims=list(unchecked))
-    if config.jwt_secret is None:
-        log.warning("no jwt_secret is set: users come only with tickets that a publisher asks for")
+    if not config.has_jwt_keys:
+        log.warning(
+            "no jwt_secret or other key is set: users come only with tickets that a publisher asks for"
+        )
     if not config.publish_keys:
         log.warning("no publish_keys are set: only a token with the scope notifications:write can publish")
 
@@ -395,4 +508,4 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
+    gc.set_threshold(*COLLECTOR)

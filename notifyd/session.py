@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from notifyd.errors import CloseCode, ProtocolError
+from notifyd.limits import Limits
 from notifyd.messages import (
     Ack,
     Auth,
@@ -30,16 +31,9 @@ if TYPE_CHECKING:
     from notifyd.errors import ErrorCode
     from notifyd.messages import ClientMessage
 
-#: Seconds for the first frame of a connection that came without a token.
-AUTH_S: Final = 5.0
 #: Milliseconds that a connection outlives its token, for clocks that differ and refreshes on their way.
 EXPIRY_LEEWAY_MS: Final = 30_000
-#: Messages a second, and how many may come at once.
-MESSAGE_RATE: Final = 20.0
-MESSAGE_BURST: Final = 40
-#: Control frames a second (RFC 6455 section 5.5), and how many may come at once.
-CONTROL_RATE: Final = 10.0
-CONTROL_BURST: Final = 20
+_DEFAULTS: Final = Limits()
 
 
 # --- the states ---------------------------------------------------------------------------------------
@@ -127,6 +121,7 @@ class Session:
 
     __slots__ = (
         "_control_due",
+        "_limits",
         "_message_due",
         "auth_started",
         "expires_ms",
@@ -135,7 +130,8 @@ class Session:
         "user_id",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, limits: Limits = _DEFAULTS) -> None:
+        self._limits = limits
         self.state = State.UNAUTHENTICATED
         self.user_id = ""
         self.expires_ms = 0
@@ -170,8 +166,8 @@ class Session:
         """One message of the client. What cannot be understood is answered, and the connection goes on."""
         if self.state not in (State.UNAUTHENTICATED, State.OPEN):
             return []
-        self._message_due = max(self._message_due, now) + 1 / MESSAGE_RATE
-        if self._message_due - now > MESSAGE_BURST / MESSAGE_RATE:
+        self._message_due = max(self._message_due, now) + 1 / self._limits.message_rate
+        if self._message_due - now > self._limits.message_burst / self._limits.message_rate:
             return self._end("rate_limited", "too many messages", CloseCode.TOO_FAST)
         try:
             return self._obey(decode_client_message(message))
@@ -184,8 +180,8 @@ class Session:
         """A Ping or Pong frame came, whatever is in it."""
         if self.state not in (State.UNAUTHENTICATED, State.OPEN):
             return []
-        self._control_due = max(self._control_due, now) + 1 / CONTROL_RATE
-        if self._control_due - now > CONTROL_BURST / CONTROL_RATE:
+        self._control_due = max(self._control_due, now) + 1 / self._limits.control_rate
+        if self._control_due - now > self._limits.control_burst / self._limits.control_rate:
             return self._end("rate_limited", "too many control frames", CloseCode.TOO_FAST)
         return []
 
@@ -196,7 +192,10 @@ class Session:
     def tick(self, now: float, now_ms: int, resumed_at: float = 0.0) -> list[Action]:
         """Time has passed. `resumed_at`: when this process last came back from a pause, in which no client
         could be heard."""
-        if self.state is State.UNAUTHENTICATED and now >= max(self.auth_started, resumed_at) + AUTH_S:
+        if (
+            self.state is State.UNAUTHENTICATED
+            and now >= max(self.auth_started, resumed_at) + self._limits.auth_seconds
+        ):
             return self._end("unauthorized", "no token came in time", CloseCode.BAD_TOKEN)
         if self.state is State.OPEN and now_ms >= self.expires_ms + EXPIRY_LEEWAY_MS:
             return self._end("token_expired", "the token has expired", CloseCode.TOKEN_EXPIRED)
@@ -205,7 +204,7 @@ class Session:
     def due(self, now: float, now_ms: int) -> float:
         """The monotonic moment of the next `tick` that may do something, as far as is known now."""
         if self.state is State.UNAUTHENTICATED:
-            return max(self.auth_started + AUTH_S, now)
+            return max(self.auth_started + self._limits.auth_seconds, now)
         return now + max(0.0, (self.expires_ms + EXPIRY_LEEWAY_MS - now_ms) / 1000)
 
     def close(self) -> None:

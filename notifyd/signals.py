@@ -1,4 +1,7 @@
-"""Stopping a process by signals: kindly at the first, at once at the second, hard at the last deadline."""
+"""Stopping a process by signals: kindly at the first, at once at the second, hard at the last deadline.
+
+SIGHUP stops nothing: it has settings read again.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import os
 import signal
 import threading
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Seconds after the second signal within which the process is gone.
@@ -62,6 +65,17 @@ async def open_stop(
         with stop._scope:
             yield stop
         nursery.cancel_scope.cancel()
+
+
+async def run_reloads(
+    reload: Callable[[], Awaitable[None]], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> Never:
+    """Call `reload` at each SIGHUP, one after another; several that come meanwhile are one."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            await reload()
+    raise AssertionError("the receiver has no end")
 
 
 async def _listen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -13,7 +14,7 @@ import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -21,6 +22,7 @@ import trio
 from hypothesis import settings
 from playwright.sync_api import expect, sync_playwright
 
+from notifyd import auth
 from notifyd.store.sql import open_database, prepare
 
 if TYPE_CHECKING:
@@ -71,6 +73,35 @@ def pytest_runtest_call() -> Generator[None, object, object]:
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         raise error from None
+
+
+# --- no token in anything that is written ---------------------------------------------------------------
+
+#: Every token that this process has made, from whatever test or part of notifyd.
+MINTED: set[str] = set()
+_TOKEN = re.compile(r"[\w-]{10,}\.[\w-]{10,}\.[\w-]{20,}")
+_mint = auth.mint_token
+
+
+@functools.wraps(_mint)
+def _mint_and_remember(*given: Any, **named: Any) -> str:
+    token = _mint(*given, **named)
+    MINTED.add(token)
+    return token
+
+
+auth.mint_token = _mint_and_remember  # before any test or command has taken the name
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test fails when a token stands in what was logged or printed while it ran."""
+    report = yield
+    told = {token for _, text in report.sections for token in _TOKEN.findall(text)} & MINTED
+    if told and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"{len(told)} tokens are in the output of {item.nodeid}"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -90,7 +90,7 @@ def test_a_token_made_by_hand_counts_like_any_other() -> None:
 
 
 def test_mint_and_verify_agree_on_every_setting() -> None:
-    settings = {"audience": "a", "issuer": "i", "type_": "at+jwt", "user_claim": "uid"}
+    settings: dict[str, Any] = {"audience": "a", "issuer": "i", "type_": "at+jwt", "user_claim": "uid"}
     token = mint_token(SECRET, "ann", now_ms=NOW_MS, ttl_s=0.5, scopes=["admin", "x"], **settings)
     identity = TokenVerifier(SECRET, **settings).verify(token, NOW_MS)
     assert (identity.user_id, identity.issuer, identity.scopes) == ("ann", "i", frozenset({"admin", "x"}))

@@ -347,3 +347,16 @@ async def test_a_unix_socket(tmp_path: Any) -> None:
             nursery.start_soon(serve, listening)
             async with open_publisher(f"unix:{path}", "k") as publisher:
                 assert (await publisher.publish(custom("x-a", {}), broadcast=True)).id == "e-7"
+
+
+async def test_one_that_spoils_a_request_is_found_and_the_others_are_stored() -> None:
+    def spoilt(request: httpx2.Request) -> httpx2.Response:
+        sent = json.loads(request.content)["notifications"]
+        bad = any(one["data"]["n"] == 5 for one in sent)
+        return problem(errors.Unprocessable("at most so many addressees")) if bad else results(request)
+
+    server = FakeServer(spoilt)
+    async with server.publisher() as publisher:
+        outcomes = await publisher.publish_many(items(8))
+    assert [number for number, each in enumerate(outcomes) if isinstance(each, errors.Unprocessable)] == [5]
+    assert sum(isinstance(each, Published) for each in outcomes) == 7

@@ -11,6 +11,8 @@ from quart_trio import QuartTrio
 
 from notifyd.api import (
     admin,
+    cors,
+    inspection,
     items,
     notifications,
     outbox,
@@ -18,6 +20,7 @@ from notifyd.api import (
     prices,
     problems,
     publish,
+    revocations,
     session,
     tickets,
     trace,
@@ -26,7 +29,7 @@ from notifyd.api import (
 from notifyd.api.bodies import BODY_SECONDS, MAX_BATCH_BODY
 from notifyd.api.docs import docs_blueprint
 from notifyd.api.insight import insight_blueprint
-from notifyd.api.page import page_blueprint
+from notifyd.api.page import operator_page_blueprint, page_blueprint
 from notifyd.api.parts import EXTENSION, ApiParts
 from notifyd.api.watch_bulk import bulk_blueprint
 from notifyd.api.watches import watches_blueprint
@@ -40,6 +43,7 @@ __all__ = ["ApiParts", "create_app", "create_operator_app"]
 
 #: Seconds in which an answer must have left; no answer of the API is a stream.
 RESPONSE_SECONDS = 60
+_OPERATORS = (admin.bp, inspection.bp, revocations.bp, trace.bp, outbox.bp)
 
 
 def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTrio:
@@ -62,13 +66,13 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
     own.append(bulk_blueprint(parts.set_watches))
     own += [watches_blueprint(parts.set_watch), insight_blueprint(parts.explain_watch, parts.backtest)]
     if parts.config.operator_listen is None:
-        own += [admin.bp, trace.bp, outbox.bp]
+        own += [*_OPERATORS, operator_page_blueprint()]
     return _app(parts, [*own, docs_blueprint(own, streams_too=True), *blueprints])
 
 
 def create_operator_app(parts: ApiParts) -> QuartTrio:
-    """The app of the operators' bind: health, metrics and admin calls."""
-    own = [admin.bp, trace.bp, outbox.bp]
+    """The app of the operators' bind: their page, health, metrics and admin calls."""
+    own = [*_OPERATORS, operator_page_blueprint(alone=True)]
     return _app(parts, [*own, docs_blueprint(own, streams_too=False)])
 
 
@@ -98,6 +102,7 @@ def _app(parts: ApiParts, blueprints: Sequence[Blueprint]) -> QuartTrio:
     app.url_map.merge_slashes = False
     app.extensions[EXTENSION] = parts
     problems.install(app)
+    cors.install(app, parts.config.allowed_origins)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
 

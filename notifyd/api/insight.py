@@ -134,6 +134,13 @@ _EXPLAINED = _PLACE | {
     "reason": "fired",
     "explanation": "It fired at USD 2.79: the target is USD 2.99.",
 }
+EXPLAINED_EXAMPLE = {
+    "watch_id": "juice",
+    "stores": [_EXPLAINED],
+    "next": None,
+    "reason": None,
+    "explanation": None,
+}
 _TOLD = _PLACE | {"price_in_cents": 279, "old_price_in_cents": 349, "valid_until": None}
 _TESTED = {"alerts": [_TOLD], "total": 1, "items": 1, "prices": 104, "complete": True, "next": None}
 _WATCH = {"item_id": "oj-64", "rule": {"type": "target_price", "price_in_cents": 299}}
@@ -153,8 +160,7 @@ def insight_blueprint(explain: Explain, backtest: Backtest) -> Blueprint:
             200: Answer(
                 "Why",
                 Explanation,
-                {"watch_id": "juice", "stores": [_EXPLAINED], "next": None}
-                | {"reason": None, "explanation": None},
+                EXPLAINED_EXAMPLE,
             )
         },
     )
@@ -167,12 +173,7 @@ def insight_blueprint(explain: Explain, backtest: Backtest) -> Blueprint:
         found = await explain(guard.subject(query.user_id), watch_id, query.after)
         if found is None:
             raise unknown_watch(watch_id)
-        stores = [_explained(each) for each in found.series]
-        reason, words = found.nothing or (None, None)
-        return answer(
-            {"watch_id": watch_id, "stores": stores, "next": found.after}
-            | {"reason": reason, "explanation": words}
-        )
+        return answer(explained(watch_id, found))
 
     @bp.post("/v1/watches/backtest")
     @describe(
@@ -216,6 +217,18 @@ def _place(series: Any, observed_ms: int, baseline: str, baseline_price: int | N
         "observed_at": iso(observed_ms),
         "baseline": baseline,
         "baseline_price_in_cents": baseline_price,
+    }
+
+
+def explained(watch_id: str, found: Any) -> dict[str, Any]:
+    """What the checker found, as it is answered."""
+    reason, words = found.nothing or (None, None)
+    return {
+        "watch_id": watch_id,
+        "stores": [_explained(each) for each in found.series],
+        "next": found.after,
+        "reason": reason,
+        "explanation": words,
     }
 
 

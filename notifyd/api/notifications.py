@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -15,6 +15,9 @@ from notifyd.api.fields import Count, CursorId, Moment
 from notifyd.api.parts import parts
 from notifyd.errors import NotFound, ProtocolError, Unprocessable
 from notifyd.messages import Cursor, MarkData, RecoveryReason, State, check_mark, iso, parse_cursor
+
+if TYPE_CHECKING:
+    from notifyd.inbox import records
 
 bp = Blueprint("notifications", __name__)
 
@@ -52,7 +55,7 @@ class Listing(Struct, frozen=True, omit_defaults=True):
     reason: Annotated[RecoveryReason, Meta(description="Why not")] | UnsetType = UNSET
 
 
-_LISTING = {
+LISTING_EXAMPLE = {
     "notifications": [
         {
             "type": "system-message",
@@ -78,7 +81,7 @@ _LISTING = {
     "Notifications",
     who=USER,
     query=_Query,
-    answers={200: Answer("A page of notifications", Listing, _LISTING)},
+    answers={200: Answer("A page of notifications", Listing, LISTING_EXAMPLE)},
 )
 async def list_notifications() -> Response:
     """The caller's notifications as the wire sends them, each with its current `state`.
@@ -92,18 +95,19 @@ async def list_notifications() -> Response:
         raise Unprocessable("Page forward with since or backward with before, not both", path="$.before")
     inbox = parts().inbox
     listing = await inbox.list(user.user_id, since=since, before=before, limit=query.limit, state=query.state)
+    return answer(told_listing(listing, inbox.epoch))
+
+
+def told_listing(listing: records.Listing, epoch: str) -> Listing:
+    """A page of an inbox, as it is answered."""
     messages = [
         Listed(
-            entry.type,
-            msgspec.Raw(entry.data),
-            iso(entry.created_ms),
-            str(Cursor(inbox.epoch, entry.seq)),
-            state,
+            entry.type, msgspec.Raw(entry.data), iso(entry.created_ms), str(Cursor(epoch, entry.seq)), state
         )
         for entry, state in listing.items
     ]
     reason = UNSET if listing.reason is None else listing.reason
-    return answer(Listing(messages, str(listing.cursor), listing.unread, listing.recovered, reason))
+    return Listing(messages, str(listing.cursor), listing.unread, listing.recovered, reason)
 
 
 class _MarkBody(MarkData, frozen=True, forbid_unknown_fields=True):

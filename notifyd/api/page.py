@@ -1,4 +1,4 @@
-"""The page and the JavaScript client, from the package itself."""
+"""The users' page, the operators' page and the JavaScript client, from the package itself."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ _HEADERS = {
 }
 
 
+_WEB = files("notifyd") / "web"
+
+
 class File(NamedTuple):
     """What is sent, whole or as 304 to whoever has it."""
 
@@ -47,26 +50,53 @@ class File(NamedTuple):
 
 
 def page_blueprint(folder: Traversable | None = None) -> Blueprint:
-    """Routes for `/`, `/client.js` and `/assets/<name>`; the files are read once, here."""
-    contents = read_files(folder or files("notifyd") / "web")
+    """Routes for the users' page: `/`, `/client.js`, `/react.js` and `/assets/<name>`."""
     bp = Blueprint("page", __name__)
+    contents = _add_files(bp, folder)
 
     @bp.get("/")
     @hide
     async def index() -> Response:
         return serve(contents.get("index.html"))
 
+    return bp
+
+
+def operator_page_blueprint(folder: Traversable | None = None, *, alone: bool = False) -> Blueprint:
+    """Routes for the operators' page: `/operator` and, `alone` on a bind of theirs, `/` and the files."""
+    bp = Blueprint("operator_page", __name__)
+    contents = _add_files(bp, folder) if alone else read_files(folder or _WEB)
+
+    @bp.get("/operator")
+    @hide
+    async def operator() -> Response:
+        return serve(contents.get("operator.html"))
+
+    if alone:
+        bp.add_url_rule("/", view_func=operator)
+    return bp
+
+
+def _add_files(bp: Blueprint, folder: Traversable | None) -> dict[str, File]:
+    """Serve what pages need; the files are read once, here."""
+    contents = read_files(folder or _WEB)
+
     @bp.get("/client.js")
     @hide
     async def client() -> Response:
         return serve(contents.get("client.js"))
+
+    @bp.get("/react.js")
+    @hide
+    async def react() -> Response:
+        return serve(contents.get("react.js"))
 
     @bp.get("/assets/<name>")
     @hide
     async def asset(name: str) -> Response:
         return serve(contents.get(name))
 
-    return bp
+    return contents
 
 
 def read_files(folder: Traversable) -> dict[str, File]:

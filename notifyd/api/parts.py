@@ -10,7 +10,7 @@ from quart import current_app
 from notifyd.api.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from notifyd.api.insight import Backtest, Explain
     from notifyd.api.watch_bulk import SetWatches
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from notifyd.config import Config
     from notifyd.inbox import Inbox
     from notifyd.keys import Keys
+    from notifyd.limits import Rates
     from notifyd.store.base import Store
     from notifyd.store.webhooks import Webhook
 
@@ -38,8 +39,12 @@ class ApiParts:
     keys: Keys
     clock: Callable[[], int]  # wall clock, milliseconds since 1970
     live_connections: Callable[[Sequence[str] | None], int]  # of these users together; None: of everyone
+    live_users: Callable[[str, int], Iterable[str]]  # prefix, limit → some users who are connected
+    user_connections: Callable[[str], Sequence[Mapping[str, Any]]]  # what each live one is doing
     close_user: Callable[[str], int]  # closes a user's live connections and says how many
     refresh: Callable[[str, Identity], bool]  # connection_id, fresh identity; False: the user has none such
+    revoke_token: Callable[[str, str, int | None], Awaitable[int]]  # issuer, token id, until when (ms)
+    revoke_user: Callable[[str, int], Awaitable[int]]  # user, not before (ms); both say how many were closed
     statistics: Callable[[], Mapping[str, Any]]  # JSON for /v1/stats
     readiness: Callable[[], Sequence[str]]  # why the server cannot serve; empty when it can
     on_prices: Callable[[], None]  # new prices are stored
@@ -52,6 +57,7 @@ class ApiParts:
     set_webhook: Callable[[Webhook], Awaitable[None]]  # the mailer's: a publisher's webhook
     remove_webhook: Callable[[str], Awaitable[bool]]  # of a publisher; False when there was none
     metrics: Metrics = field(default_factory=Metrics)
+    publish_rates: Rates | None = None  # by publisher; None: no limit
 
 
 def parts() -> ApiParts:

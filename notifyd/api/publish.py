@@ -12,7 +12,7 @@ from notifyd.api.problems import Problem
 from notifyd.api.publications import KINDS, PublishMany, Stored, StoredMany, StoredOne
 from notifyd.api.publications import Publication as PublicationBody
 from notifyd.api.publishing import publish
-from notifyd.errors import IdempotencyConflict
+from notifyd.errors import IdempotencyConflict, TooManyRequests
 
 bp = Blueprint("publish", __name__)
 
@@ -66,7 +66,7 @@ _STORED = {"id": "6f1c9a02-4711", "notification_id": "nUq3Tn1kT8mX2cPq", "live_c
         201: Answer("Stored durably", (Stored, StoredMany), _STORED),
     },
     models=(*KINDS, StoredOne, Problem),
-    errors=(IdempotencyConflict, *WRITES),
+    errors=(IdempotencyConflict, TooManyRequests, *WRITES),
 )
 async def publish_notifications() -> Response:
     """Store one notification, or up to 1,000 that succeed or fail each alone.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from notifyd.api.publications import (
 )
 from notifyd.auth import is_user_id
 from notifyd.clock import Pace
-from notifyd.errors import HttpError, TooLarge, Unprocessable
+from notifyd.errors import HttpError, TooLarge, TooManyRequests, Unprocessable
 from notifyd.inbox import Publication, Receipt
 from notifyd.messages import Cursor, Draft, Id, encode_json
 
@@ -76,6 +77,7 @@ async def publish(
 
 
 async def _publish_one(parts: ApiParts, publisher: str, body: bytes, key: str | None) -> tuple[int, Stored]:
+    _take(parts, publisher, 1)
     if len(body) > MAX_BODY:
         raise TooLarge(f"At most {MAX_BODY} bytes are accepted for one notification")
     publication = _publication(body, publisher, key)
@@ -85,6 +87,7 @@ async def _publish_one(parts: ApiParts, publisher: str, body: bytes, key: str | 
 
 async def _publish_many(parts: ApiParts, publisher: str, body: bytes) -> StoredMany:
     items = decode(_many_decoder, body).notifications
+    _take(parts, publisher, len(items))
     pace = Pace()
     wanted: list[Publication | HttpError] = []
     for index, text in enumerate(items):
@@ -99,6 +102,12 @@ async def _publish_many(parts: ApiParts, publisher: str, body: bytes) -> StoredM
         for index, each in enumerate(wanted)
     ]
     return StoredMany(results)
+
+
+def _take(parts: ApiParts, publisher: str, count: int) -> None:
+    """Raises TooManyRequests when the publisher's allowance is used up; `count` is how many to publish."""
+    if parts.publish_rates is not None and not parts.publish_rates.take(publisher, monotonic(), count):
+        raise TooManyRequests(f"At most {parts.config.publish_rate:g} notifications a second")
 
 
 def _root(index: int) -> str:

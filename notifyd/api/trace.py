@@ -257,14 +257,9 @@ def _connection(way: Way, epoch: str) -> TracedConnection:
         connected_at=iso(kept.connected_ms),
         closed_at=None if kept.closed_ms is None else iso(kept.closed_ms),
         close_code=kept.close_code,
-        close_reason=_reason(kept.close_code),
+        close_reason=CloseCode.reason_of(kept.close_code),
         began_after=None if kept.start_seq is None else str(Cursor(epoch, kept.start_seq)),
         written_at=None if way.written_ms is None else iso(way.written_ms),
         why_not=way.why_not,
         text="written" if written or way.why_not is None else f"not written: {WHY_NOT[way.why_not]}",
     )
-
-
-def _reason(code: int | None) -> str | None:
-    known: Any = CloseCode._value2member_map_.get(code)
-    return None if known is None else str(known.reason)

@@ -98,7 +98,7 @@ _DROP = {
     "rule": {"type": "percent_drop", "percent": 10, "baseline": "median_30d"},
 }
 _BEST = {"search": "orange juice", "rule": {"type": "new_best"}}
-_WATCH = {
+WATCH_EXAMPLE = {
     "watch_id": "juice",
     "item_id": "oj-64",
     "item_name": "Orange juice 64 oz",
@@ -114,7 +114,7 @@ _WATCH = {
     },
     "created_at": "2026-01-31T12:00:00.000Z",
 }
-_SET = _WATCH | {"already_met": False, "met_by": [], "more_met": 0}
+_SET = WATCH_EXAMPLE | {"already_met": False, "met_by": [], "more_met": 0}
 _PATH = {"watch_id": "The caller chooses it: printable characters"}
 
 
@@ -127,7 +127,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         "Watches",
         who=USER_OR_PUBLISHER,
         query=_ListQuery,
-        answers={200: Answer("A page of watches", Watches, {"watches": [_WATCH]})},
+        answers={200: Answer("A page of watches", Watches, {"watches": [WATCH_EXAMPLE]})},
     )
     async def list_watches() -> Response:
         """The user's watches by id; `after` is the last id of the page before."""
@@ -136,7 +136,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         found = await parts().store.read(
             lambda tx: watches.list_watches(tx, user_id, query.after, query.limit)
         )
-        return answer({"watches": [_told(watch) for watch in found]})
+        return answer({"watches": [told_watch(watch) for watch in found]})
 
     @bp.get("/v1/watches/<path:watch_id>")
     @describe(
@@ -144,7 +144,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         who=USER_OR_PUBLISHER,
         path=_PATH,
         query=_Query,
-        answers={200: Answer("The watch", Watch, _WATCH)},
+        answers={200: Answer("The watch", Watch, WATCH_EXAMPLE)},
     )
     async def get_watch(watch_id: str) -> Response:
         """One of the user's watches."""
@@ -152,7 +152,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         found = await parts().store.read(lambda tx: watches.find_watch(tx, user_id, watch_id))
         if found is None:
             raise unknown_watch(watch_id)
-        return answer(_told(found))
+        return answer(told_watch(found))
 
     @bp.put("/v1/watches/<path:watch_id>")
     @describe(
@@ -174,7 +174,7 @@ def watches_blueprint(set_watch: SetWatch) -> Blueprint:
         _check_id(watch_id)
         spec = decode_spec(await read_body(limit=MAX_BODY))
         watch, created, met_by = await set_watch(user_id, watch_id, spec)
-        told = _told(watch) | {
+        told = told_watch(watch) | {
             "already_met": bool(met_by),
             "met_by": [_met(price) for price in met_by[:MAX_MET_TOLD]],
             "more_met": max(0, len(met_by) - MAX_MET_TOLD),
@@ -224,7 +224,8 @@ def decode_spec(body: bytes) -> WatchSpec:
         raise BadRequest(f"The body is not JSON that can be read: {fault}") from None
 
 
-def _told(watch: StoredWatch) -> dict[str, Any]:
+def told_watch(watch: StoredWatch) -> dict[str, Any]:
+    """A watch, as it is answered."""
     return {
         "watch_id": watch.watch_id,
         "item_id": watch.item_id,

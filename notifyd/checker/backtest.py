@@ -17,8 +17,9 @@ from notifyd.checker.watching import MAX_ITEMS, watch_of
 from notifyd.clock import Pace
 from notifyd.errors import Unprocessable
 from notifyd.store import history, watches
-from notifyd.store.history import ItemSeries, RunPrice, SeriesPage
+from notifyd.store.history import ItemSeries, SeriesPage
 from notifyd.store.json_rows import records
+from notifyd.store.runs import RunPrice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

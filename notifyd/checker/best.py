@@ -14,7 +14,8 @@ from notifyd.checker.rules import BEST_WINDOW_MS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from notifyd.store.history import RunPrice, StorePrice
+    from notifyd.store.history import StorePrice
+    from notifyd.store.runs import RunPrice
 
 
 class Stairs:

@@ -23,17 +23,10 @@ from notifyd.checker.rules import BEST_WINDOW_MS, RuleState
 from notifyd.checker.sifting import Interest, Suspects
 from notifyd.clock import Pace
 from notifyd.messages import encode_json
-from notifyd.store import history, watches
-from notifyd.store.history import (
-    ItemKey,
-    RunPrice,
-    SeriesKey,
-    SeriesLowest,
-    SeriesPrice,
-    StorePrice,
-    WindowKey,
-)
+from notifyd.store import history, runs, watches
+from notifyd.store.history import ItemKey, SeriesKey, SeriesLowest, SeriesPrice, StorePrice, WindowKey
 from notifyd.store.json_rows import records
+from notifyd.store.runs import RunPrice
 from notifyd.store.watches import Awaited, Fired, Limit, Watch
 
 if TYPE_CHECKING:
@@ -41,7 +34,7 @@ if TYPE_CHECKING:
 
     from notifyd.checker.sifting import Items
     from notifyd.store.base import Store, Transaction
-    from notifyd.store.history import Run
+    from notifyd.store.runs import Run
 
 #: Prices whose items are dealt with at a time: some thousand rows in memory and a millisecond of decoding.
 PORTION = 1000
@@ -82,7 +75,7 @@ async def _read(store: Store, run: Run, pace: Pace) -> Items:
     by_item: Items = {}
     for first in range(run.first_price_id, run.last_price_id + 1, PORTION):
         last = min(first + PORTION - 1, run.last_price_id)
-        text = await store.read(partial(history.run_prices, first=first, last=last))
+        text = await store.read(partial(runs.run_prices, first=first, last=last))
         pace.rested()
         for row in records(text, RunPrice):
             by_item.setdefault(row.item_id, {}).setdefault(row.series_id, []).append(row)

@@ -17,7 +17,7 @@ from notifyd.checker.watching import set_watch
 from notifyd.clock import Pace
 from notifyd.errors import Unavailable
 from notifyd.messages import encode_json
-from notifyd.store import endings, history, watches
+from notifyd.store import endings, runs, watches
 from notifyd.store.watches import StateRow
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from notifyd.errors import HttpError
     from notifyd.inbox import Inbox
     from notifyd.store.base import NewEntry, Store, Transaction
-    from notifyd.store.history import Run
+    from notifyd.store.runs import Run
     from notifyd.store.watch_rules import WatchSpec
 
 log = structlog.get_logger("notifyd.checker")
@@ -77,7 +77,7 @@ class Checker:
 
         Cancellation: the run is dealt with as a whole, or not at all.
         """
-        run = await self._store.read(history.next_run)
+        run = await self._store.read(runs.next_run)
         if run is None:
             return False
         pace = Pace()
@@ -133,7 +133,7 @@ class _Commit:
     def __call__(self, tx: Transaction) -> tuple[Sequence[NewEntry], bool]:
         if self._watch_count and not watches.are_there(tx, self._watch_keys, self._watch_count):
             return (), False
-        if not history.advance(tx, self._run):
+        if not runs.advance(tx, self._run):
             return (), False
         if self._watch_count:
             watches.replace_states(tx, self._state_keys, self._states)

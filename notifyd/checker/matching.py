@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from notifyd.checker.best import Rivals
-    from notifyd.store.history import RunPrice
+    from notifyd.store.runs import RunPrice
     from notifyd.store.watch_rules import Baseline
     from notifyd.store.watches import Watch
 

@@ -12,7 +12,7 @@ from notifyd.store.watch_rules import NewBest
 
 if TYPE_CHECKING:
     from notifyd.checker.rules import Moment, RuleState
-    from notifyd.store.history import RunPrice
+    from notifyd.store.runs import RunPrice
     from notifyd.store.watch_rules import Rule
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from notifyd.checker.rules import BEST_WINDOW_MS, MEDIAN_WINDOW_MS, RuleState, fall_bp
-from notifyd.store.history import RunPrice, SeriesKey, SeriesPrice, WindowKey
+from notifyd.store.history import SeriesKey, SeriesPrice, WindowKey
+from notifyd.store.runs import RunPrice
 from notifyd.store.watch_rules import WHOLE
 from notifyd.store.watches import Awaited, Fired, Limit
 

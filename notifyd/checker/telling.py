@@ -18,9 +18,9 @@ from notifyd.messages import (
     encode_json,
     iso,
 )
-from notifyd.store import history
+from notifyd.store import evidence
 from notifyd.store.base import NewEntry
-from notifyd.store.history import Compared, ComparedStore, Told
+from notifyd.store.evidence import Compared, ComparedStore, Told
 from notifyd.store.json_rows import records
 from notifyd.store.watch_rules import decode_store_id, decode_stores
 
@@ -64,14 +64,14 @@ class Evidence:
 
     async def _read_prices(self, store: Store, keys: str) -> None:
         def read(tx: Transaction) -> tuple[bytes, bytes]:
-            return history.told(tx, keys), history.compared(tx, keys)
+            return evidence.told(tx, keys), evidence.compared(tx, keys)
 
         told, compared = await store.read(read)
         self._told.update((each.price_id, each) for each in records(told, Told))
         self._compared.update(records(compared, Compared))
 
     async def _read_stores(self, store: Store, keys: str) -> None:
-        for each in records(await store.read(lambda tx: history.compared_stores(tx, keys)), ComparedStore):
+        for each in records(await store.read(lambda tx: evidence.compared_stores(tx, keys)), ComparedStore):
             self._stores[each.price_id].add(each.store_id)
 
     def deal(self, alert: Alert) -> Deal:

@@ -15,8 +15,9 @@ from notifyd.clock import Pace
 from notifyd.errors import Unavailable, Unprocessable
 from notifyd.messages import encode_json
 from notifyd.store import history, prices, watches
-from notifyd.store.history import OthersKey, OthersLowest, RunPrice, SeriesKey, WindowKey
+from notifyd.store.history import OthersKey, OthersLowest, SeriesKey, WindowKey
 from notifyd.store.json_rows import records
+from notifyd.store.runs import RunPrice
 from notifyd.store.watch_rules import NewBest, decode_rule, decode_stores, encode_rule, encode_stores
 from notifyd.store.watches import Newest, StateRow, StoredWatch, Watch
 

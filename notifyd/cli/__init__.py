@@ -52,18 +52,31 @@ _COMMANDS = (
     _Command(
         "publish",
         "talk:publish",
-        """Publish a notification.
+        """Publish a notification, or many from a file or standard input.
 
         Example: `notifyd publish --user ann --message "Your report is ready"`
 
-        Example: `notifyd publish --broadcast --type x-sale --data '{"until": "noon"}'`""",
+        Example: `notifyd publish --broadcast --type x-sale --data '{"until": "noon"}'`
+
+        Example: `my-report --as-json-lines | notifyd publish -`
+
+        With FILE (- is standard input) each line is what POST /v1/notifications takes:
+        `{"user_id": "ann", "type": "system-message", "data": {"message": "Hello"}}`. Up to 1,000 go in one
+        request, and what has come is not kept waiting for more. Lines succeed or fail each alone: a rejected
+        one is told on standard error with its number, and makes the exit code 1.
+
+        Sending the same input again within 24 hours is safe, after any failure and also with mended lines: a
+        line without an `idempotency_key` of its own gets one that follows from what it says, so that what is
+        stored is not stored twice. Two lines of one input that say the same are two notifications. To send
+        the same lines once more as something new, name the run: `--batch monday`.""",
     ),
     _Command(
         "listen",
         "talk:listen",
         """Print a user's notifications as they come, a line each.
 
-        It comes back by itself after any outage and goes on where it was; standard error says so.
+        It comes back by itself after any outage and goes on where it was; standard error says so. Where a
+        proxy does not let WebSockets through it goes over to SSE; `--transport` chooses one.
 
         Example: `notifyd listen --user ann`""",
     ),
@@ -172,6 +185,7 @@ def make_app() -> App:
         backend="trio",
         suppress_keyboard_interrupt=False,
     )
+    app.command(_show_versions, name="--versions", help="Versions of what parses strangers' bytes.")
     for place, command in enumerate(_COMMANDS):
         about = cleandoc(command.about)
         app.command(f"notifyd.cli.{command.target}", name=command.name, help=about, sort_key=place)
@@ -182,6 +196,15 @@ def _version() -> str:
     from notifyd import __version__
 
     return __version__
+
+
+def _show_versions() -> int:
+    """One line each; 2 when one is known to be unsafe, as the server would not start with it."""
+    from notifyd.floors import check_floors, versions
+
+    print("\n".join(versions()))
+    check_floors()
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import os
 import resource
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,25 +116,29 @@ def _weak_settings(config: Config) -> list[str]:
 
 def _weak_place(config: Config) -> list[str]:
     """What the machine lacks."""
-    from notifyd.store.care import existing_file
-    from notifyd.store.sqlite import CHECKPOINT_RACE_FIXED
+    from notifyd.store.sql import is_postgres
 
-    path = existing_file(config.database_url).resolve()
-    found = []
-    if (why := _UNFIT.get(_file_system(path))) is not None:
-        found.append(f"{path}: {why}")
-    space = os.statvfs(path.parent)
-    if space.f_bavail * space.f_frsize < LITTLE_SPACE:
-        found.append(f"only {space.f_bavail * space.f_frsize:,} bytes are free beside the database")
-    if sqlite3.sqlite_version_info < CHECKPOINT_RACE_FIXED:
-        fixed = ".".join(map(str, CHECKPOINT_RACE_FIXED))
-        found.append(
-            f"SQLite {sqlite3.sqlite_version}: before {fixed} a second writing program can damage the file"
-        )
+    found = [] if is_postgres(config.database_url) else list(_weak_file(config.database_url))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < MANY_DESCRIPTORS:
         found.append(f"at most {soft} file descriptors: no more than about {max(soft - 64, 0)} clients")
     return found
+
+
+def _weak_file(url: str) -> Iterator[str]:
+    """What is wrong with where the file lies, and with the SQLite that writes it."""
+    from notifyd.store.care import existing_file
+    from notifyd.store.sqlite import CHECKPOINT_RACE_FIXED
+
+    path = existing_file(url).resolve()
+    if (why := _UNFIT.get(_file_system(path))) is not None:
+        yield f"{path}: {why}"
+    space = os.statvfs(path.parent)
+    if space.f_bavail * space.f_frsize < LITTLE_SPACE:
+        yield f"only {space.f_bavail * space.f_frsize:,} bytes are free beside the database"
+    if sqlite3.sqlite_version_info < CHECKPOINT_RACE_FIXED:
+        fixed = ".".join(map(str, CHECKPOINT_RACE_FIXED))
+        yield f"SQLite {sqlite3.sqlite_version}: before {fixed} a second writing program can damage the file"
 
 
 def _file_system(path: Path) -> str:

@@ -1,26 +1,21 @@
 """The command import-prices: a file of prices into a running server."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-import trio
 from cyclopts import Parameter
 
-from notifyd.cli.options import Once, Server, say, seconds
+from notifyd.cli.options import Once, Server, seconds
+from notifyd.cli.progress import Notice, progress
 from notifyd.errors import ConfigError
-from notifyd.importer import Progress, Summary, import_prices, make_spec
+from notifyd.importer import Summary, import_prices, make_spec
 from notifyd.publisher import open_publisher
 
 #: Bad rows that are told one by one; the summary counts all.
 BAD_ROWS_TOLD = 100
 #: Seconds between remarks on progress where there is no terminal to draw on.
 PLAIN_PROGRESS_SECONDS = 5.0
-
-Notice = Callable[[str], None]
 
 
 async def import_file(
@@ -47,7 +42,7 @@ async def import_file(
     )
     server = server or Server()
     address, key = server.address(), server.publish_key()
-    with _progress() as (notice, on_progress):
+    with progress("rows", plain_every_s=PLAIN_PROGRESS_SECONDS) as (notice, on_progress):
         bad = _BadRows(file, notice)
         async with open_publisher(address, key, give_up_s=seconds(retry), on_retry=Once(notice)) as publisher:
             summary = await import_prices(
@@ -87,38 +82,3 @@ class _BadRows:
             self._notice(f"{self._file}:{line}: {reason}")
         elif self._told == BAD_ROWS_TOLD + 1:
             self._notice(f"more than {BAD_ROWS_TOLD} bad rows; the others are only counted")
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Notice, Callable[[Progress], None]]]:
-    """A bar on a terminal, a remark now and then elsewhere; both on standard error."""
-    if not sys.stderr.isatty():
-        yield say, _PlainProgress().show
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True, markup=False, highlight=False)) as bar:
-        task = bar.add_task("starting")
-
-        def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                description=f"{progress.rows:,} rows",
-                completed=progress.position,
-                total=progress.size,
-            )
-
-        yield (lambda text: bar.console.print(text, soft_wrap=True)), show
-
-
-class _PlainProgress:
-    def __init__(self) -> None:
-        self._next_at = trio.current_time() + PLAIN_PROGRESS_SECONDS
-
-    def show(self, progress: Progress) -> None:
-        if trio.current_time() >= self._next_at:
-            self._next_at = trio.current_time() + PLAIN_PROGRESS_SECONDS
-            say(f"{progress.rows:,} rows read, {progress.position / max(1, progress.size):.0%} of the file")

@@ -17,7 +17,7 @@ async def serve(*, config: ConfigFile = None, **settings: Any) -> None:
     loaded = load_config(config, **settings)
     from notifyd import service
 
-    await service.serve(loaded)
+    await service.serve(loaded, read_config=lambda: load_config(config, **settings))
 
 
 async def demo(
@@ -58,7 +58,9 @@ def notes(config: Config) -> list[str]:
     """What an operator may not have meant."""
     found = []
     if config.jwt_secret is None:
-        found.append("no jwt_secret: users come by tickets only, and `notifyd token` makes no token")
+        found.append("no jwt_secret: `notifyd token` makes no token")
+    if not config.has_jwt_keys:
+        found.append("no jwt_secret, jwt_public_key_file or jwks_url: users come by tickets only")
     else:
         claims = {"aud": config.jwt_audience, "iss": config.jwt_issuer, "typ": config.jwt_type}
         found += [f"tokens: {claim} is not checked" for claim, wanted in claims.items() if wanted is None]

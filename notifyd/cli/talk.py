@@ -3,6 +3,8 @@
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,10 +24,17 @@ _TOLD_BY_THE_CLOSE = frozenset({"unauthorized", "token_expired"})
 
 
 async def publish(
+    file: Annotated[
+        Path | None,
+        Parameter(help="JSON lines, one notification each; - is standard input", allow_leading_hyphen=True),
+    ] = None,
+    /,
     *,
     user: Annotated[list[str] | None, Parameter(help="addressee; repeatable", negative="")] = None,
     broadcast: Annotated[bool, Parameter(help="everyone instead", negative="")] = False,
-    type_: Annotated[str, Parameter(name="--type", help="type of the notification")] = "system-message",
+    type_: Annotated[
+        str | None, Parameter(name="--type", help="type of the notification [default: system-message]")
+    ] = None,
     data: Annotated[str | None, Parameter(help="its data, a JSON object; - reads standard input")] = None,
     message: Annotated[str | None, Parameter(help="the text, in place of or added to --data")] = None,
     severity: Annotated[
@@ -34,30 +43,69 @@ async def publish(
     critical: Annotated[bool, Parameter(help="of a system-message", negative="")] = False,
     expires_in: Annotated[str | None, Parameter(help="when it is no news any more: 15m, 1h, 7d")] = None,
     idempotency_key: Annotated[str | None, Parameter(help="the same key stores it only once")] = None,
-    retry: Annotated[str, Parameter(help="how long to try again what may pass")] = "10s",
-    json: Annotated[bool, Parameter(help="print the answer as JSON", negative="")] = False,
+    batch: Annotated[
+        str | None, Parameter(help="with FILE: the same lines under another name are other notifications")
+    ] = None,
+    retry: Annotated[
+        str | None, Parameter(help="how long to try again what may pass [default: 10s; with FILE 10m]")
+    ] = None,
+    json: Annotated[
+        bool, Parameter(help="print the answer as JSON; with FILE one for each line", negative="")
+    ] = False,
     server: Server | None = None,
-) -> None:
-    """Publish a notification and say where it is stored."""
-    from notifyd.publisher import open_publisher
-
+) -> int:
+    """Publish a notification, or a file of them; 1 when some were rejected."""
+    server = server or Server()
+    if file is not None:
+        given = (user, broadcast, type_, data, message, severity, critical, expires_in, idempotency_key)
+        if any(given):
+            raise ConfigError("with FILE each line says all of its notification; leave those options out")
+        return await _publish_lines(server, file, batch or "", seconds(retry or "10m"), json=json)
+    if batch is not None:
+        raise ConfigError("--batch goes with FILE; give one notification an --idempotency-key")
     if bool(user) == broadcast:
         raise ConfigError("say who gets it: --user USER (repeatable) or --broadcast")
     for each in user or ():
         check_user(each)
-    draft = Draft(type_, _data(data, message, severity, critical=critical))
-    expires_in_s = None if expires_in is None else seconds(expires_in)
-    server = server or Server()
+    draft = Draft(type_ or "system-message", _data(data, message, severity, critical=critical))
+    options = {
+        "expires_in_s": None if expires_in is None else seconds(expires_in),
+        "idempotency_key": idempotency_key,
+    }
+    await _publish_one(server, draft, _addressee(user) | options, seconds(retry or "10s"), json=json)
+    return 0
+
+
+async def _publish_one(
+    server: Server, draft: Draft, options: dict[str, Any], give_up_s: float, *, json: bool
+) -> None:
+    from notifyd.publisher import open_publisher
+
     address, key = server.address(), server.publish_key()
-    async with open_publisher(address, key, give_up_s=seconds(retry), on_retry=Once(say)) as publisher:
-        stored = await publisher.publish(
-            draft, **_addressee(user), expires_in_s=expires_in_s, idempotency_key=idempotency_key
-        )
+    async with open_publisher(address, key, give_up_s=give_up_s, on_retry=Once(say)) as publisher:
+        stored = await publisher.publish(draft, **options)
     if json:
         print(encode_json(stored._asdict()).decode())
     else:
         again = ", as it was before" if stored.repeated else ""
         print(f"stored as {stored.notification_id} at {stored.id}{again}; live: {stored.live_connections}")
+
+
+async def _publish_lines(server: Server, file: Path, batch: str, give_up_s: float, *, json: bool) -> int:
+    from notifyd.cli.bulk import Bulk, publish_lines, tell_line
+    from notifyd.cli.lines import Reader
+    from notifyd.cli.progress import progress
+    from notifyd.publisher import open_publisher
+
+    address, key = server.address(), server.publish_key()
+    with progress("lines") as (notice, on_progress):
+        async with open_publisher(address, key, give_up_s=give_up_s, on_retry=Once(notice)) as publisher:
+            tell = partial(tell_line, notice, json=json)
+            bulk = Bulk(publisher.publish_bodies, Reader(batch), tell)
+            await publish_lines(file, bulk, on_progress=on_progress)
+    if not json:
+        print(bulk.counts)
+    return 1 if bulk.counts.rejected else 0
 
 
 def _addressee(users: list[str] | None) -> dict[str, Any]:
@@ -86,6 +134,10 @@ async def listen(
     ] = None,
     token: Annotated[str | None, Parameter(env_var="NOTIFYD_TOKEN", help="the user's token")] = None,
     cursor: Annotated[str | None, Parameter(help="go on after this id of a message")] = None,
+    transport: Annotated[
+        Literal["auto", "websocket", "sse"],
+        Parameter(help="auto: WebSocket, and SSE where a proxy does not let one through"),
+    ] = "auto",
     json: Annotated[bool, Parameter(help="print the messages as JSON", negative="")] = False,
     count: Annotated[int | None, Parameter(help="stop after so many")] = None,
     server: Server | None = None,
@@ -100,7 +152,9 @@ async def listen(
         raise ConfigError(f"--cursor {cursor!r} is none: give the id of a message")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-        async with open_client(address, source, cursor=cursor, on_state=_say_status) as client:
+        async with open_client(
+            address, source, cursor=cursor, transport=transport, on_state=_say_status
+        ) as client:
             await _print_messages(client, count, json=json)
         nursery.cancel_scope.cancel()
 

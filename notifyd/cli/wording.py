@@ -79,12 +79,13 @@ def status_line(status: Status) -> str | None:
         return f"{printable(status.detail)}; trying again in {status.retry_in_s:.1f} s"
     if status.state != "connected":
         return None
+    over = " over SSE" if status.transport == "sse" else ""
     if status.recovered:
-        return f"connected, resumed from {status.cursor}"
+        return f"connected{over}, resumed from {status.cursor}"
     if status.reason == "no-cursor":
-        return f"connected, live from {status.cursor}"
+        return f"connected{over}, live from {status.cursor}"
     return (
-        f"connected, not recovered ({status.reason}): live from {status.cursor}; "
+        f"connected{over}, not recovered ({status.reason}): live from {status.cursor}; "
         "GET /v1/notifications has what is missing here"
     )
 

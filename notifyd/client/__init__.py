@@ -4,9 +4,10 @@
         async for message in client:
             ...
 
-`policy` decides when to come back and what was already seen (pure), `dial` opens byte streams,
-`conversation` is one connection, `core` the client over all of them, `opening` its nursery. Imports only
-messages, errors and the publisher, so it can be used without the server. To publish:
+`policy` decides when and how to come back and what was already seen, `renewal` when a fresh token is due,
+`events` reads SSE (all pure); `dial` opens byte streams, `http` asks on one. `talk` is one connection,
+`conversation` over WebSocket and `streaming` over SSE; `core` the client over all of them, `opening` its
+nursery. Imports only messages, errors and the publisher, so it can be used without the server. To publish:
 
     async with open_publisher("https://notify.example", key) as publisher:
         await publisher.publish(system_message("Hello"), user_id="7")

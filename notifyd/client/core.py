@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -10,7 +11,9 @@ from msgspec import UNSET
 
 from notifyd.client.conversation import Conversation
 from notifyd.client.dial import WatchedStream
-from notifyd.client.policy import Ended, Received, Reconnects, ServerRefused, lost
+from notifyd.client.policy import Ended, Received, Reconnects, ServerRefused, Transports, lost
+from notifyd.client.streaming import EventStream
+from notifyd.client.talk import OPEN_SECONDS, WEBSOCKET_PATIENCE_SECONDS, Outgoing
 from notifyd.errors import CloseCode, Unavailable
 from notifyd.messages import (
     ConnectionEstablished,
@@ -21,14 +24,14 @@ from notifyd.messages import (
     Ping,
     Pong,
     Reconnect,
-    encode_json,
     parse_cursor,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from notifyd.client.dial import Address
+    from notifyd.client.policy import Transport, TransportChoice
+    from notifyd.client.talk import Means, Talk
     from notifyd.messages import RecoveryReason
 
 #: Seconds for TCP and TLS; for the upgrade and the first message there is as much again.
@@ -51,18 +54,17 @@ class Status:
     recovered: bool | None = None
     reason: RecoveryReason | None = None
     cursor: str | None = None
+    transport: Transport | None = None
 
 
 @dataclass(frozen=True)
 class Options:
     """What `open_client` was asked for."""
 
-    token: Callable[[], Awaitable[str]]
-    dial: Callable[[], Awaitable[trio.abc.Stream]]
-    address: Address
+    means: Means
     established: bool
     on_state: Callable[[Status], None] | None
-    draw: Callable[[], float]
+    transport: TransportChoice
 
 
 class Client:
@@ -74,11 +76,12 @@ class Client:
         self._given = cursor
         self._to_ack: Cursor | None = None
         self._unread = 0
-        self._reconnects = Reconnects(draw=options.draw)
+        self._reconnects = Reconnects(draw=options.means.draw)
+        self._transports = Transports(options.transport)
         self._fault: Ended | None = None
         self._buffer, self._messages = trio.open_memory_channel[Message](buffer_size)
-        self._outgoing, self._to_send = trio.open_memory_channel[bytes](OUTGOING_MESSAGES)
-        self._unsent: bytes | None = None
+        self._outgoing, self._to_send = trio.open_memory_channel[Outgoing](OUTGOING_MESSAGES)
+        self._unsent: Outgoing | None = None
         self._handed_over = trio.Event()
         self._changed = trio.Event()
         self.status = Status("connecting")
@@ -86,6 +89,11 @@ class Client:
     @property
     def state(self) -> State:
         return self.status.state
+
+    @property
+    def transport(self) -> Transport | None:
+        """What the newest connection, or the attempt at one, goes over; None while there is none."""
+        return self.status.transport
 
     @property
     def recovered(self) -> bool | None:
@@ -155,7 +163,7 @@ class Client:
 
     async def _send(self, type_: str, data: dict[str, object]) -> None:
         try:
-            await self._outgoing.send(encode_json({"type": type_, "data": data}))
+            await self._outgoing.send(Outgoing(type_, data))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._raise_fault()
             raise
@@ -176,34 +184,44 @@ class Client:
 
     async def _run(self) -> None:
         while True:
-            self._become(Status("connecting"))
-            conversation = Conversation(self._options.draw)
-            ended = await self._attempt(conversation)
-            if conversation.left:
+            talk = self._next_talk()
+            self._become(Status("connecting", transport=talk.transport))
+            ended, opened = await self._attempt(talk)
+            if talk.left:
                 return
+            if opened and not talk.was_established and self._transports.failed(talk.transport, ended):
+                continue  # over SSE, at once
             if not ended.comes_back:
                 self._fault = None if ended.code == CloseCode.NORMAL else ended
                 return
-            delay_s = self._reconnects.delay_s(
-                ended, lasted_s=conversation.lasted_s(), slot_s=conversation.slot_s
-            )
+            delay_s = self._reconnects.delay_s(ended, lasted_s=talk.lasted_s(), slot_s=talk.slot_s)
             self._become(Status("waiting", ended.text, delay_s))
             await trio.sleep(delay_s)
 
-    async def _attempt(self, conversation: Conversation) -> Ended:
+    def _next_talk(self) -> Talk:
+        means, choice = self._options.means, self._transports.choice
+        if self._transports.next(trio.current_time()) == "sse":
+            return EventStream(means)
+        return Conversation(
+            means, patience_s=WEBSOCKET_PATIENCE_SECONDS if choice == "auto" else OPEN_SECONDS
+        )
+
+    async def _attempt(self, talk: Talk) -> tuple[Ended, bool]:
+        """How it ended, and whether there was a byte stream at all."""
+        means = self._options.means
         try:
-            token = await self._options.token()
+            token = await means.token()
         except (OSError, Unavailable) as error:
-            return lost(f"no token: {error}")
+            return lost(f"no token: {error}"), False
         try:
             with trio.fail_after(CONNECT_SECONDS):
-                stream = WatchedStream(await self._options.dial())
+                stream = WatchedStream(await means.dial())
         except trio.TooSlowError:
-            return lost(f"cannot connect within {CONNECT_SECONDS:.0f} s")
+            return lost(f"cannot connect within {CONNECT_SECONDS:.0f} s"), False
         except OSError as error:
-            return lost(f"cannot connect: {error}")
+            return lost(f"cannot connect: {error}"), False
         try:
-            return await conversation.run(self, stream, self._options.address, token)
+            return await talk.run(self, stream, token), True
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -221,46 +239,56 @@ class Client:
         position = self._received.position
         return None if position is None else str(position)
 
-    async def handle(self, message: Message, conversation: Conversation) -> None:
+    async def handle(self, message: Message, talk: Talk) -> None:
         """One message from the server, in order."""
         match message.data:
             case ConnectionEstablished() as hello:
-                self._established(hello, conversation)
+                self._established(hello, message.timestamp, talk)
                 if self._options.established:
-                    await self._deliver(message, conversation)
+                    await self._deliver(message, talk)
             case Ping(cursor=text):
                 place = parse_cursor(text)
                 if place is not None:
                     self._received.advance(place)
             case Reconnect(after_ms=after_ms):
-                conversation.slot_s = max(0, after_ms) / 1000
+                talk.slot_s = max(0, after_ms) / 1000
             case Pong():
                 pass
             case ErrorData():
-                await self._deliver(message, conversation)
+                await self._deliver(message, talk)
             case _:
-                await self._entry(message, conversation)
+                await self._entry(message, talk)
 
-    def _established(self, hello: ConnectionEstablished, conversation: Conversation) -> None:
+    def _established(self, hello: ConnectionEstablished, timestamp: str, talk: Talk) -> None:
         self._received.start(hello.cursor, recovered=hello.recovered)
         self._given = self._given or self._received.position
-        conversation.established(hello.heartbeat_interval_ms / 1000)
-        self._become(Status("connected", recovered=hello.recovered, reason=hello.reason, cursor=hello.cursor))
+        heartbeat_s = hello.heartbeat_interval_ms / 1000
+        talk.established(hello.connection_id, heartbeat_s, _seconds(timestamp, hello.token_expires_at))
+        self._transports.established(talk.transport, trio.current_time())
+        self._become(
+            Status(
+                "connected",
+                recovered=hello.recovered,
+                reason=hello.reason,
+                cursor=hello.cursor,
+                transport=talk.transport,
+            )
+        )
 
-    async def _entry(self, message: Message, conversation: Conversation) -> None:
+    async def _entry(self, message: Message, talk: Talk) -> None:
         place = _place(message)
         if place is not None and not self._received.is_new(place):
             return
-        await self._deliver(message, conversation)
+        await self._deliver(message, talk)
         if place is not None:
             self._received.advance(place)
 
-    async def _deliver(self, message: Message, conversation: Conversation) -> None:
+    async def _deliver(self, message: Message, talk: Talk) -> None:
         self._unread += 1
         try:
             self._buffer.send_nowait(message)
         except trio.WouldBlock:
-            with conversation.paused():
+            with talk.paused():
                 await self._wait_for_room(message)
 
     async def _wait_for_room(self, message: Message) -> None:
@@ -270,7 +298,7 @@ class Client:
             self._unread -= 1
             raise
 
-    async def next_outgoing(self) -> bytes:
+    async def next_outgoing(self) -> Outgoing:
         """What to send next; stays next until `sent`. Raises EndOfChannel once the application left."""
         if self._unsent is None:
             self._unsent = await self._to_send.receive()
@@ -297,3 +325,15 @@ class Client:
 
 def _place(message: Message) -> Cursor | None:
     return None if message.id is UNSET else parse_cursor(message.id)
+
+
+def _seconds(begin: str, end: str | None) -> float | None:
+    """Seconds between two times of the same clock, the server's; None when one of them is no time."""
+    try:
+        return None if end is None else (_time(end) - _time(begin)).total_seconds()
+    except ValueError:
+        return None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

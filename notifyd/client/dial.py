@@ -26,6 +26,10 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
+    def at(self, path: str) -> str:
+        """The request target of another path of this server, `/events` or `/v1/…`."""
+        return self.path.removesuffix("/ws") + path
+
     def resource(self, cursor: str | None) -> str:
         """The request target that resumes after `cursor`."""
         return self.path if cursor is None else f"{self.path}?last_event_id={quote(cursor, safe='')}"

@@ -12,11 +12,14 @@ import trio
 
 from notifyd.client.core import Client, Options, Status
 from notifyd.client.dial import open_stream, parse_url
+from notifyd.client.talk import Means
 from notifyd.messages import parse_cursor
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from notifyd.client.policy import TransportChoice
 
     Token = str | Callable[[], str | Awaitable[str]]
 
@@ -30,6 +33,7 @@ async def open_client(
     token: Token,
     *,
     cursor: str | None = None,
+    transport: TransportChoice = "auto",
     established: bool = False,
     on_state: Callable[[Status], None] | None = None,
     buffer_size: int = BUFFER_MESSAGES,
@@ -42,8 +46,11 @@ async def open_client(
 
     Args:
         token: the user's token, or a function (async or not) that gives a fresh one for each connection; it
-            raises OSError or Unavailable to be asked again later.
+            raises OSError or Unavailable to be asked again later. A function is also asked before the token
+            of a live connection expires.
         cursor: go on after this one, from `client.cursor` of another time; without it, live entries only.
+        transport: "websocket", "sse", or "auto": WebSocket first, and SSE by itself where a proxy refuses,
+            swallows or holds back the WebSocket, which is noticed within 3 s and remembered.
         established: give `connection-established` messages to the application as well.
         on_state: called synchronously with each new `Status`.
         buffer_size: messages read ahead; beyond it the server waits, then lets go, and the rest is replayed.
@@ -63,12 +70,10 @@ async def open_client(
     if cursor is not None and start is None:
         raise ValueError(f"{cursor!r} is not a cursor")
     options = Options(
-        partial(_fresh, token),
-        dial or partial(open_stream, address, ssl_context),
-        address,
+        Means(partial(_fresh, token), dial or partial(open_stream, address, ssl_context), address, draw),
         established,
         on_state,
-        draw,
+        transport,
     )
     client = Client(options, start, buffer_size)
     failure: Exception | None = None

@@ -1,10 +1,10 @@
-"""When a client comes back, and which entries it has seen. Pure: no I/O, no clock, no Trio."""
+"""When and how a client comes back, and which entries it has seen. Pure: no I/O, no clock, no Trio."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,20 @@ TOO_FAST_SECONDS = 5.0
 MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
+#: What the server's own problem documents begin their `type` with.
+_PROBLEM = "urn:notifyd:problem:"
+#: The server's words, but to a request of which a proxy has taken away the upgrade.
+_TAKEN_AWAY_STATUS = frozenset({400, 426})
+#: A proxy's words about a server that is away for the moment.
+_GATEWAY_STATUS = frozenset({502, 503, 504})
+#: Seconds for which SSE is preferred where WebSockets do not get through; doubled each time, to the second.
+WEBSOCKET_AGAIN_SECONDS = 300.0
+MAX_WEBSOCKET_AGAIN_SECONDS = 3600.0
+
+Transport = Literal["websocket", "sse"]
+TransportChoice = Literal["auto", "websocket", "sse"]
+
+
 class ServerRefused(NotifydError):
     """The server said to stay away; `code` is a close code or an HTTP status."""
 
@@ -33,12 +47,17 @@ class ServerRefused(NotifydError):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a connection, or the attempt to open one, ended; `at_least_s` is the shortest wait asked for."""
+    """How a connection, or the attempt to open one, ended.
+
+    `at_least_s` is the shortest wait asked for; `by_server` is False when it may have been something between
+    us and the server.
+    """
 
     text: str
     comes_back: bool = True
     code: int = int(CloseCode.ABNORMAL)
     at_least_s: float = 0.0
+    by_server: bool = False
 
 
 def lost(text: str) -> Ended:
@@ -51,10 +70,13 @@ def closed(code: int, reason: str | None) -> Ended:
     known = code in CloseCode.__members__.values()
     said = reason or (CloseCode(code).reason if known else "no reason given")
     wait_s = TOO_FAST_SECONDS if code == CloseCode.TOO_FAST else 0.0
-    return Ended(f"closed with {code}: {said}", should_reconnect(code), code, wait_s)
+    # A proxy that meddles with frames looks like a peer that breaks the protocol.
+    by_server = code not in (CloseCode.ABNORMAL, CloseCode.PROTOCOL_ERROR)
+    return Ended(f"closed with {code}: {said}", should_reconnect(code), code, wait_s, by_server)
 
 
 class _Problem(Struct, frozen=True):
+    type: str = ""
     title: str = ""
     detail: str = ""
 
@@ -65,17 +87,18 @@ _problem_decoder = msgspec.json.Decoder(_Problem)
 def refused(status: int, headers: Mapping[str, str], body: bytes | None) -> Ended:
     """An HTTP answer instead of the upgrade; `headers` have lower-case names."""
     comes_back = status in _COME_BACK_STATUS or status >= 500
-    said = _said(body or b"") or "no reason given"
+    problem = _problem(body or b"")
+    said = problem.detail or problem.title or "no reason given"
+    by_server = problem.type.startswith(_PROBLEM) and status not in _TAKEN_AWAY_STATUS
     wait_s = _retry_after_s(headers.get("retry-after"), TOO_FAST_SECONDS if status == 429 else 0.0)
-    return Ended(f"refused with HTTP {status}: {said}", comes_back, status, wait_s)
+    return Ended(f"refused with HTTP {status}: {said}", comes_back, status, wait_s, by_server)
 
 
-def _said(body: bytes) -> str:
+def _problem(body: bytes) -> _Problem:
     try:
-        problem = _problem_decoder.decode(body)
+        return _problem_decoder.decode(body)
     except (msgspec.DecodeError, UnicodeError):
-        return ""
-    return problem.detail or problem.title
+        return _Problem()
 
 
 def _retry_after_s(value: str | None, default_s: float) -> float:
@@ -115,6 +138,48 @@ class Reconnects:
         bound_s = min(self._cap_s, self._base_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return ended.at_least_s + self._draw() * bound_s
+
+
+class Transports:
+    """Which transport comes next: WebSocket first, SSE where a WebSocket does not get through.
+
+    That is remembered for the client's life; after a while, and always longer, a WebSocket is tried again
+    when a new connection is needed. `now` is any steady clock, in seconds.
+    """
+
+    def __init__(self, choice: TransportChoice = "auto") -> None:
+        self.choice = choice
+        self._sse_until: float | None = None  # None: not preferred
+        self._on_trial = False  # SSE is being tried because a WebSocket has just failed
+        self._away = 0  # times in a row that a proxy said that the server is away
+        self._again_s = WEBSOCKET_AGAIN_SECONDS
+
+    def next(self, now: float) -> Transport:
+        if self.choice != "auto":
+            return self.choice
+        preferred = self._sse_until is not None and now < self._sse_until
+        return "sse" if preferred or self._on_trial else "websocket"
+
+    def established(self, transport: Transport, now: float) -> None:
+        """Messages flow."""
+        self._away = 0
+        if transport == "websocket":
+            self._sse_until, self._again_s = None, WEBSOCKET_AGAIN_SECONDS
+        elif self._on_trial:
+            self._sse_until = now + self._again_s
+            self._again_s = min(2 * self._again_s, MAX_WEBSOCKET_AGAIN_SECONDS)
+        self._on_trial = False
+
+    def failed(self, transport: Transport, ended: Ended) -> bool:
+        """A connection that could be opened ended before messages flowed; whether to try SSE at once."""
+        if self.choice != "auto" or ended.by_server:
+            return False
+        if transport == "sse":
+            self._on_trial = False
+            return False
+        self._away = self._away + 1 if ended.code in _GATEWAY_STATUS else 0
+        self._on_trial = self._away != 1
+        return self._on_trial
 
 
 class Received:

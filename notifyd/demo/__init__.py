@@ -102,6 +102,7 @@ def _say(home: DemoFolder, missed: int, *, first: bool) -> None:
             f"  {label:<8} {who.name}, {who.about}"
             for label, who in zip(("users", "", ""), PEOPLE, strict=True)
         ),
+        f"  operate  {home.address}/operator, admin key {home.state.admin_key}",
         f"  data     {home.path} (start anew with --fresh)",
         f"  mail     {home.path / MAIL_FOLDER}/*.eml, for who has no tab open when a price drops",
         "  stop     Ctrl-C; the page shows Offline and comes back when you start it again",

@@ -45,6 +45,7 @@ class DemoState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jwt_secret: str
     publish_key: str
     seed: int
+    admin_key: str = ""  # a folder of an older demo gets one when it is opened
     begun_ms: int | None = None  # when tick 0 was due; None until history and watches are in
     played: int = -1  # the last tick that was stored
 
@@ -91,7 +92,10 @@ def open_folder(path: Path, *, fresh: bool = False, port: int | None = None) -> 
                 mail.unlink()
         state = _read(path / _STATE_FILE) or _new_state()
         folder = DemoFolder(path, state)
-        folder.update(port=free_port(state.port) if port is None else port)
+        folder.update(
+            port=free_port(state.port) if port is None else port,
+            admin_key=state.admin_key or secrets.token_urlsafe(12),
+        )
         yield folder
 
 
@@ -164,13 +168,14 @@ class DemoConfig(Config):
 
 
 def demo_config(folder: DemoFolder) -> Config:
-    """Loopback only, with the folder's own database, secret and key."""
+    """Loopback only, with the folder's own database, secret and keys."""
     state = folder.state
     settings: dict[str, Any] = {
         "listen": f"127.0.0.1:{state.port}",
         "database_url": folder.database_url,
         "jwt_secret": SecretStr(state.jwt_secret),
         "publish_keys": (SecretStr(state.publish_key),),
+        "admin_keys": (SecretStr(state.admin_key),),
         "drain_seconds": 1,
         "mail_folder": folder.path / MAIL_FOLDER,
         "public_url": folder.address,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -56,6 +57,7 @@ class Inbox:
         max_rows_per_user: int,
         queue_size: int,
         deliver: Deliver | None = None,
+        draw: Callable[[int], str],
     ) -> None:
         self.epoch = store.epoch
         #: Called after each commit with its entries in the order of seq and the notification_ids that they
@@ -63,6 +65,7 @@ class Inbox:
         self.on_commit = on_commit
         self._store = store
         self._clock = clock
+        self._draw = draw
         self._queue_size = queue_size
         self._floors: dict[str, int] = {}  # of users, above the floor of the window as it was filled
         self._writer = Writer(store, head, self._committed, queue_size, deliver)
@@ -86,7 +89,7 @@ class Inbox:
 
     async def append(self, publication: Publication) -> Receipt:
         """Store one publication durably, for each of its users. Raises Unprocessable, IdempotencyConflict."""
-        prepared = await prepare(publication, self._clock(), Slices())
+        prepared = await prepare(publication, self._clock(), Slices(), self._draw)
         receipt: Receipt = await self._writer.submit(prepared)
         return receipt
 
@@ -198,15 +201,23 @@ class Inbox:
         )
 
     async def list(
-        self, user_id: str, *, since: str | None, before: str | None, limit: int, state: State | None
+        self,
+        user_id: str,
+        *,
+        since: str | None,
+        before: str | None,
+        limit: int,
+        state: State | None,
+        met: bool = True,
     ) -> Listing:
         """A page of the user's notifications in their current state. Raises Unavailable, BadRequest.
 
         `since` goes forward from a cursor, `before` backward; without either it is the newest, newest first.
+        `met`: it is the user who looks, and who therefore is no newcomer any more.
         """
         if since is not None and before is not None:
             raise BadRequest("since and before exclude each other")
-        newcomer = self._appeared(user_id)
+        newcomer = self._appeared(user_id) if met else self.head
         asked = Question(user_id, self.epoch, newcomer, since, before, limit, state)
         return await self._store.read(partial(reading.answer, asked=asked))
 
@@ -271,7 +282,7 @@ class Inbox:
 
     async def _prepared(self, publication: Publication, slices: Slices) -> Prepared | HttpError:
         try:
-            return await prepare(publication, self._clock(), slices)
+            return await prepare(publication, self._clock(), slices, self._draw)
         except HttpError as error:
             return error
 
@@ -319,8 +330,10 @@ async def open_inbox(
     max_rows_per_user: int,
     queue_size: int = 10_000,
     deliver: Deliver | None = None,
+    draw: Callable[[int], str] = secrets.token_hex,
 ) -> AsyncIterator[Inbox]:
-    """The inbox, with its writer running. `clock` gives milliseconds since 1970.
+    """The inbox, with its writer running. `clock` gives milliseconds since 1970, `draw` as many
+    random bytes as are asked for, as text.
 
     `deliver` joins each transaction that appends, in the store's thread.
 
@@ -337,6 +350,7 @@ async def open_inbox(
         max_rows_per_user=max_rows_per_user,
         queue_size=queue_size,
         deliver=deliver,
+        draw=draw,
     )
     async with trio.open_nursery() as nursery:
         stopped = trio.CancelScope(shield=True)  # _close gives it its deadline

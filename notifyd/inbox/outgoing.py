@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Never
@@ -17,7 +18,7 @@ from notifyd.messages import Draft
 from notifyd.store import outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from notifyd.errors import HttpError
     from notifyd.inbox.inbox import Inbox
@@ -34,16 +35,25 @@ KEY_LENGTH: Final = 255
 #: Seconds between looks when nothing wakes it, and before another try when the store refuses.
 LOOK_EVERY_S: Final = 10.0
 RETRY_S: Final = 0.5
+#: Seconds between two counts of what waits.
+COUNT_EVERY_S: Final = 15.0
 
 log = structlog.get_logger("notifyd.inbox")
 
 
 class Mover:
-    """Takes committed rows to the log, each once, and puts aside those that cannot be notifications."""
+    """Takes committed rows to the log, each once, and puts aside those that cannot be notifications.
 
-    def __init__(self, store: Store, inbox: Inbox) -> None:
+    What was put aside is deleted `retention_ms` after it was asked for. `counts`: what there was when it was
+    last counted, which is done every COUNT_EVERY_S; None before the first time.
+    """
+
+    def __init__(self, store: Store, inbox: Inbox, clock: Callable[[], int], retention_ms: int) -> None:
+        self.counts: outgoing.Counts | None = None
         self._store = store
         self._inbox = inbox
+        self._clock = clock
+        self._retention_ms = retention_ms
         self._woken = trio.Event()
 
     def wake(self) -> None:
@@ -62,6 +72,20 @@ class Mover:
                 continue
             with trio.move_on_after(LOOK_EVERY_S):
                 await self._woken.wait()
+
+    async def run_upkeep(self) -> Never:
+        """Count, and delete what is too old, now and then. What the store refuses waits."""
+        while True:
+            with suppress(StoreError):
+                await self.tidy()
+            await trio.sleep(COUNT_EVERY_S)
+
+    async def tidy(self) -> None:
+        """Delete what was put aside too long ago, and count the rest. Raises StoreError."""
+        forget = partial(outgoing.forget_rejected, before_ms=self._clock() - self._retention_ms)
+        while await self._inbox.work(lambda tx: ((), forget(tx))) == outgoing.BATCH:
+            pass
+        self.counts = await self._store.read(outgoing.counts)
 
     async def move(self) -> int:
         """Deal with the first rows that wait; how many there were. Raises StoreError: some still wait."""

@@ -15,7 +15,7 @@ from notifyd.store.base import NewEntry
 from notifyd.store.log import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from notifyd.inbox.records import Publication
 
@@ -36,9 +36,11 @@ class Slices:
             await trio.lowlevel.checkpoint()
 
 
-async def prepare(publication: Publication, now_ms: int, slices: Slices) -> Prepared:
+async def prepare(
+    publication: Publication, now_ms: int, slices: Slices, draw: Callable[[int], str] = secrets.token_hex
+) -> Prepared:
     """The rows of a publication and the key it is remembered by. Raises Unprocessable."""
-    notification_id = new_notification_id(now_ms)
+    notification_id = new_notification_id(now_ms, draw)
     expires_ms = _expiry(publication.expires_in_s, now_ms)
     type_ = publication.draft.type
     entries: list[NewEntry] = []
@@ -53,9 +55,9 @@ async def prepare(publication: Publication, now_ms: int, slices: Slices) -> Prep
     )
 
 
-def new_notification_id(now_ms: int) -> str:
+def new_notification_id(now_ms: int, draw: Callable[[int], str] = secrets.token_hex) -> str:
     """64 random bits behind the time, so that the rows of a group stand side by side in the index."""
-    return f"{now_ms:012x}{secrets.token_hex(8)}"
+    return f"{now_ms:012x}{draw(8)}"
 
 
 def _expiry(expires_in_s: float | None, now_ms: int) -> int | None:

@@ -65,6 +65,9 @@ class Transaction(Protocol):
     """
 
     now_ms: int  # wall clock when the transaction was asked for
+    #: A clock that runs only while a server does, and never jumps: what must be kept for some time is aged by
+    #: it. It goes on from the newest remembered key, so it is the wall clock's time or earlier.
+    steady_ms: int
 
     def execute(
         self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None

@@ -1,6 +1,6 @@
 """What an operator does with a database: a copy while it is in use, a new epoch, a look at its health.
 
-`copy` is SQLite's own; the rest is portable SQL. Nothing of a running server is needed for any of it.
+`copy` is SQLite's own (PostgreSQL has pg_dump); the rest is for both. No running server is needed for it.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from notifyd.errors import ConfigError
 from notifyd.store import sqlite
+from notifyd.store.dialect import first_line
 from notifyd.store.schema import REVISION, meta
-from notifyd.store.sql import Call, open_database, prepare
+from notifyd.store.sql import Call, dialect_of, is_postgres, open_database, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from notifyd.store.base import Transaction
+    from notifyd.store.dialect import Dialect
 
 #: Pages copied between two looks at the progress: about 16 MB.
 STEP_PAGES = 4096
@@ -42,6 +45,8 @@ def copy(url: str, target: Path, on_progress: Callable[[float], None]) -> int:
     It is one moment of the database: that of the beginning. `on_progress` gets the part that is done. The
     copy has its name only when it is complete, checked and synced. Raises ConfigError, OSError.
     """
+    if is_postgres(url):
+        raise ConfigError("a copy of a PostgreSQL database is made by pg_dump, while the server runs")
     source = existing_file(url)
     partial = target.with_name(f"{target.name}.partial")
     try:
@@ -102,7 +107,9 @@ def restore_epoch(url: str, now_ms: int) -> tuple[str, str]:
     Every cursor given out before is then of another epoch: whoever comes with one is told that continuity is
     lost, and starts at the head.
     """
-    existing_file(url)
+    with _looking(url) as (_, connection):
+        if not _is_ours(connection):
+            raise ConfigError("database_url: this is not a database of notifyd")
     with open_database(url, busy_s=BUSY_S) as database:
         before = prepare(database, now_ms)
         after = secrets.token_hex(8)
@@ -184,19 +191,34 @@ _FACTS = (
 
 def examine(url: str) -> Health:
     """Look at a database, in use or not, and change nothing. Blocking. Raises ConfigError."""
-    path = existing_file(url)
-    engine = sqlite.open_engine(path, busy_s=BUSY_S, writer=False)
-    with engine.connect() as connection, connection.begin():
-        damage = list(_damage(connection))
-        tables = set(inspect(connection).get_table_names())
-        if "meta" not in tables or "alembic_version" not in tables:
-            return Health({"file": str(path)}, [*damage, "this is not a database of notifyd"])
-        return _examine(connection, path, damage)
+    with _looking(url) as (dialect, connection):
+        damage = list(dialect.damage(connection))
+        facts = dialect.place(connection)
+        if not _is_ours(connection):
+            return Health(facts, [*damage, "this is not a database of notifyd"])
+        return _examine(connection, facts, damage)
 
 
-def _examine(connection: Connection, path: Path, damage: list[str]) -> Health:
+@contextmanager
+def _looking(url: str) -> Iterator[tuple[Dialect, Connection]]:
+    """A connection that only reads. Raises ConfigError, also for a file that is not there."""
+    if not is_postgres(url):
+        existing_file(url)
+    dialect = dialect_of(url, BUSY_S)
+    try:
+        with dialect.open_engine(writer=False).connect() as connection, connection.begin():
+            yield dialect, connection
+    except DBAPIError as error:
+        raise ConfigError(f"database_url: {first_line(error.orig)}") from error
+
+
+def _is_ours(connection: Connection) -> bool:
+    return {"meta", "alembic_version"} <= set(inspect(connection).get_table_names())
+
+
+def _examine(connection: Connection, facts: dict[str, str], damage: list[str]) -> Health:
     revision = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar())
-    facts = {"file": f"{path} ({path.stat().st_size:,} bytes)", "revision": revision}
+    facts["revision"] = revision
     if revision != REVISION:
         return Health(facts, [*damage, f"its revision is {revision}, not {REVISION}: run `notifyd migrate`"])
     facts["epoch"] = str(connection.execute(select(meta.c.epoch)).scalar())
@@ -204,12 +226,3 @@ def _examine(connection: Connection, path: Path, damage: list[str]) -> Health:
         facts[name] = str(connection.execute(text(statement)).scalar())
     wrong = [(connection.execute(text(statement)).scalar_one(), told) for statement, told in _WRONG]
     return Health(facts, damage + [told.format(count) for count, told in wrong if count])
-
-
-def _damage(connection: Connection) -> Iterator[str]:
-    for (found,) in connection.execute(text("PRAGMA integrity_check(10)")):
-        if found != "ok":
-            yield f"the file is damaged: {found}"
-    orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
-    if orphans:
-        yield f"{len(orphans)} rows refer to rows that are not there, the first in {orphans[0][0]}"

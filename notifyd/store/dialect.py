@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Engine, Table
@@ -70,6 +70,14 @@ class Dialect(Protocol):
 
     def listener(self) -> Callable[[], Listening] | None:
         """Connects and listens to what applications publish by SQL; None where they cannot."""
+        ...
+
+    def place(self, connection: Connection) -> dict[str, str]:
+        """Which database it is and how large, for an operator; without a password."""
+        ...
+
+    def damage(self, connection: Connection) -> Iterable[str]:
+        """What the database itself knows to be broken, as sentences."""
         ...
 
     def without_limits(self, connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What the checker reads of prices: runs, the history before them, the evidence for deals.
+"""What the checker reads of the prices before a run: of one series, and across stores.
 
 Questions about many series travel as JSON, and so do the answers; `json_rows.records` decodes them into the
 record types that stand here.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from msgspec import Struct
-from sqlalchemy import and_, bindparam, exists, func, or_, select, tuple_, update
+from sqlalchemy import bindparam, exists, func, or_, select, tuple_
 
 from notifyd.messages import encode_json
 from notifyd.store.json_rows import INT, TEXT, json_of, parsed_rows_of, rows_of, together, values_of
@@ -19,81 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from notifyd.store.base import Transaction
-
-# --- runs -------------------------------------------------------------------------------------------
-
-
-class Run(NamedTuple):
-    """A stored batch that the checker has not dealt with, and the run it has dealt with before."""
-
-    run_id: int
-    first_price_id: int
-    last_price_id: int
-    after_run_id: int
-
-
-class RunPrice(Struct, frozen=True, array_like=True, order=True, gc=False):
-    """One price of a run; `store_id` is JSON text. Ordered by number."""
-
-    price_id: int
-    series_id: int
-    observed_ms: int
-    price: int
-    item_id: str
-    store_id: str
-    currency: str
-    valid_until_ms: int | None = None
-
-
-_next_run = (
-    select(
-        price_runs.c.run_id, price_runs.c.first_price_id, price_runs.c.last_price_id, meta.c.checker_cursor
-    )
-    .where(price_runs.c.run_id > meta.c.checker_cursor)
-    .order_by(price_runs.c.run_id)
-    .limit(1)
-)
-_run_prices = (  # of some of its numbers
-    select(
-        together(
-            prices.c.price_id,
-            prices.c.series_id,
-            prices.c.observed_ms,
-            prices.c.price_in_cents,
-            price_series.c.item_id,
-            price_series.c.store_id,
-            price_series.c.currency,
-            prices.c.valid_until_ms,
-        )
-    )
-    .join_from(prices, price_series, prices.c.series_id == price_series.c.series_id)
-    .where(prices.c.price_id.between(bindparam("first"), bindparam("last")))
-)
-_advance = (
-    update(meta)
-    .where(meta.c.checker_cursor == bindparam("before", type_=INT))
-    .values(checker_cursor=bindparam("after", type_=INT))
-)
-
-
-def next_run(tx: Transaction) -> Run | None:
-    """The oldest run that the checker has not dealt with."""
-    found = tx.execute(_next_run).one_or_none()
-    return None if found is None else Run._make(found)
-
-
-def run_prices(tx: Transaction, first: int, last: int) -> bytes:
-    """The RunPrices with these numbers."""
-    return json_of(tx, _run_prices, {"first": first, "last": last})
-
-
-def advance(tx: Transaction, run: Run) -> bool:
-    """Move the checker's cursor over `run`; False when it is no longer where it was read."""
-    moved = tx.execute(_advance, {"before": run.after_run_id, "after": run.run_id})
-    return moved.rowcount == 1
-
-
-# --- history ----------------------------------------------------------------------------------------
 
 
 class SeriesKey(NamedTuple):
@@ -400,102 +324,3 @@ def others_lowest(tx: Transaction, keys: str, stores: Iterable[str] | None) -> b
     """The OthersLowest of each OthersKey, among the prices of its item and currency in these stores."""
     names = "[]" if stores is None else encode_json([(store,) for store in stores]).decode()
     return json_of(tx, _others_lowest, {"keys": keys, "stores": names, "everywhere": int(stores is None)})
-
-
-# --- evidence ---------------------------------------------------------------------------------------
-
-
-class Told(NamedTuple):
-    """What a deal says of its price beside the price; `rank` 1 is the lowest that the store ever had."""
-
-    price_id: int
-    item_name: str
-    store_name: str
-    valid_until_ms: int | None
-    url: str | None
-    image_url: str | None
-    rank: int
-
-
-class Compared(NamedTuple):
-    """How many stores had a price of the item and currency shortly before a price was observed, or later."""
-
-    price_id: int
-    stores: int
-
-
-class ComparedStore(NamedTuple):
-    """One of those stores; its id is JSON text."""
-
-    price_id: int
-    store_id: str
-
-
-_alerted = rows_of("keys", price_id=INT, since_ms=INT)
-_cheaper = (
-    select(func.count())
-    .where(
-        _own.c.series_id == prices.c.series_id,
-        _own.c.price_id < prices.c.price_id,
-        _own.c.price_in_cents < prices.c.price_in_cents,
-    )
-    .scalar_subquery()
-)
-_told = (
-    select(
-        together(
-            prices.c.price_id,
-            items.c.name,
-            price_series.c.store_name,
-            prices.c.valid_until_ms,
-            prices.c.url,
-            prices.c.image_url,
-            _cheaper + 1,
-        )
-    )
-    .join_from(_alerted, prices, prices.c.price_id == _alerted.c.price_id)
-    .join(price_series, price_series.c.series_id == prices.c.series_id)
-    .join(items, items.c.item_id == price_series.c.item_id)
-)
-_other = price_series.alias("other")
-_was_there = (
-    exists()
-    .where(
-        _own.c.series_id == _other.c.series_id,
-        _own.c.observed_ms >= _alerted.c.since_ms,
-        _own.c.price_id <= prices.c.price_id,
-    )
-    .correlate(_alerted, prices, _other)
-)
-_same_item = and_(_other.c.item_id == price_series.c.item_id, _other.c.currency == price_series.c.currency)
-_alerted_series = _alerted.join(prices, prices.c.price_id == _alerted.c.price_id).join(
-    price_series, price_series.c.series_id == prices.c.series_id
-)
-_stores_there = (
-    select(func.count())
-    .select_from(_other)
-    .where(_same_item, _was_there)
-    .correlate(_alerted, prices, price_series)
-    .scalar_subquery()
-)
-_compared = select(together(prices.c.price_id, _stores_there)).select_from(_alerted_series)
-_compared_stores = (
-    select(together(prices.c.price_id, _other.c.store_id))
-    .select_from(_alerted_series.join(_other, _same_item))
-    .where(_was_there)
-)
-
-
-def told(tx: Transaction, keys: str) -> bytes:
-    """The Told of each price: `keys` are pairs of a price_id and a time."""
-    return json_of(tx, _told, {"keys": keys})
-
-
-def compared(tx: Transaction, keys: str) -> bytes:
-    """How many stores are Compared with each price: those with one since the time beside its price_id."""
-    return json_of(tx, _compared, {"keys": keys})
-
-
-def compared_stores(tx: Transaction, keys: str) -> bytes:
-    """Those stores themselves, each a ComparedStore."""
-    return json_of(tx, _compared_stores, {"keys": keys})

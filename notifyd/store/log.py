@@ -239,9 +239,9 @@ _REPLACE = (
 
 
 def answers(tx: Transaction, keys: Collection[Key]) -> dict[Key, Answer]:
-    """The answers of the last 24 hours to requests with these keys."""
+    """The answers of the last 24 hours, counted while a server ran, to requests with these keys."""
     names = encode_json([[key.key] for key in keys]).decode()
-    found = tx.execute(_ANSWERS, {"keys": names, "since": tx.now_ms - REMEMBERED_MS})
+    found = tx.execute(_ANSWERS, {"keys": names, "since": tx.steady_ms - REMEMBERED_MS})
     every = {Key(row[0], row[1]): Answer(*row[2:]) for row in found}
     return {key: every[key] for key in keys if key in every}
 
@@ -249,7 +249,13 @@ def answers(tx: Transaction, keys: Collection[Key]) -> dict[Key, Answer]:
 def remember(tx: Transaction, given: dict[Key, Answer]) -> None:
     """Keep the answers for 24 hours."""
     rows = [
-        (key.key, key.publisher, answer.body_hash, answer.seq, answer.notification_id, tx.now_ms)
+        (key.key, key.publisher, answer.body_hash, answer.seq, answer.notification_id, tx.steady_ms)
         for key, answer in given.items()
     ]
     tx.insert_rows(idempotency, _REMEMBER, rows, _REPLACE)
+
+
+def newest_key_ms(tx: Transaction) -> int | None:
+    """When the newest remembered key came, by the steady clock of the server of that time."""
+    newest: int | None = tx.execute(select(func.max(k.created_ms))).scalar()
+    return newest

@@ -12,7 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Raw  # noqa: TC002 - msgspec looks at the fields
-from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, Table, bindparam, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    Index,
+    MetaData,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from notifyd.store.json_rows import json_of, records, together
@@ -26,7 +38,7 @@ CHANNEL: Final = "notifyd_outgoing"
 #: Rows moved at once; each is deleted by a statement of its own, and a transaction stays under 50 ms.
 BATCH: Final = 200
 
-#: `rejected` says why a row is not moved; such rows are kept for whoever looks.
+#: `rejected` says why a row is not moved; such rows are kept for whoever looks, as long as notifications are.
 outgoing = Table(
     "outgoing",
     MetaData(),  # of PostgreSQL alone
@@ -60,6 +72,23 @@ _take = delete(outgoing).where(o.outgoing_id == bindparam("id"), o.rejected.is_(
 _reject = update(outgoing).where(o.outgoing_id == bindparam("id")).values(rejected=bindparam("reason"))
 
 
+_old = (
+    select(o.outgoing_id)
+    .where(o.rejected.is_not(None), o.created_ms < bindparam("before"))
+    .order_by(o.outgoing_id)
+    .limit(BATCH)
+)
+_forget = delete(outgoing).where(o.outgoing_id.in_(_old))
+_counts = select(func.count().filter(o.rejected.is_(None)), func.count(o.rejected))
+
+
+class Counts(NamedTuple):
+    """How many rows there are of each kind."""
+
+    waiting: int
+    rejected: int
+
+
 def waiting(tx: Transaction) -> list[Outgoing]:
     """The first BATCH rows that wait, in the order in which they were asked for."""
     return sorted(records(json_of(tx, _first, {}), Outgoing), key=lambda row: row.outgoing_id)
@@ -73,3 +102,13 @@ def take(tx: Transaction, outgoing_id: int) -> bool:
 def reject(tx: Transaction, outgoing_id: int, reason: str) -> None:
     """Leave a row where it is, with the reason, and never look at it again."""
     tx.execute(_reject, {"id": outgoing_id, "reason": reason})
+
+
+def counts(tx: Transaction) -> Counts:
+    """How many rows wait, and how many were put aside."""
+    return Counts(*tx.execute(_counts).one())
+
+
+def forget_rejected(tx: Transaction, before_ms: int) -> int:
+    """Delete up to BATCH rows that were put aside and are older; how many."""
+    return tx.execute(_forget, {"before": before_ms}).rowcount

@@ -35,7 +35,7 @@ except ImportError as error:
     ) from None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Column, Connection, Engine, Table
@@ -75,6 +75,8 @@ _END_OWN: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE application_name = %s AND datname = current_database() AND pid <> pg_backend_pid()"
 )
+_PLACE: Final = "SELECT current_database(), pg_database_size(current_database())"
+_DAMAGED: Final = "SELECT checksum_failures FROM pg_stat_database WHERE datname = current_database()"
 
 #: Codes and their classes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _FAULTS: Final = {
@@ -167,6 +169,16 @@ class Postgres:
 
     def listener(self) -> Callable[[], Listening]:
         return self._listen
+
+    def place(self, connection: Connection) -> dict[str, str]:
+        name, size = connection.exec_driver_sql(_PLACE).one()
+        return {"database": f"{name} ({size:,} bytes)"}
+
+    def damage(self, connection: Connection) -> Iterator[str]:
+        """What its own checksums have found, if it has any; it looks at a page when it reads it."""
+        failed = connection.exec_driver_sql(_DAMAGED).scalar() or 0
+        if failed:
+            yield f"{failed} pages have failed their checksum"
 
     def without_limits(self, connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")

@@ -101,7 +101,7 @@ _FORGET_SINGLES = delete(broadcast_states).where(tuple_(x.user_id, x.seq).in_(_P
 
 def forget_answers(tx: Transaction) -> int:
     """Delete answers that are older than they are remembered."""
-    return tx.execute(_FORGET_ANSWERS, {"since": tx.now_ms - REMEMBERED_MS}).rowcount
+    return tx.execute(_FORGET_ANSWERS, {"since": tx.steady_ms - REMEMBERED_MS}).rowcount
 
 
 def forget_singles(tx: Transaction) -> int:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-REVISION = "0002"
+REVISION = "0003"
 
 #: SQLite makes a column its row id, and so its fastest index, only when its type reads INTEGER.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
@@ -82,7 +82,7 @@ idempotency = Table(
     Column("body_hash", LargeBinary, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("notification_id", Text, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),  # by `Transaction.steady_ms`
     Index("ix_idempotency_created_ms", "created_ms"),
 )
 
@@ -116,6 +116,24 @@ erased_users = Table(
     metadata,
     Column("user_id", Text, primary_key=True),
     Column("erased_ms", BigInteger, nullable=False),
+)
+
+#: Tokens that are refused; `until_ms` is when they have expired anyway, NULL for ever.
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("issuer", Text, primary_key=True),
+    Column("token_id", Text, primary_key=True),
+    Column("until_ms", BigInteger),
+)
+
+#: Users whose tokens of before a moment are refused. The row outlives the user's erasure: it keeps their old
+#: tokens from making them anew.
+revoked_users = Table(
+    "revoked_users",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("not_before_ms", BigInteger, nullable=False),
 )
 
 #: Announcements that a user marked one by one.

@@ -10,12 +10,14 @@ import secrets
 import threading
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from notifyd.clock import steady_clock
 from notifyd.errors import (
     CommitFailed,
     ConfigError,
@@ -28,17 +30,22 @@ from notifyd.errors import (
     Unprocessable,
 )
 from notifyd.store.dialect import Fault, first_line
+from notifyd.store.log import newest_key_ms
 from notifyd.store.schema import REVISION, meta, metadata
 from notifyd.store.sqlite import Sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from sqlalchemy import Connection, CursorResult, Engine, Table
     from sqlalchemy.sql import Executable
 
     from notifyd.store.base import Transaction
     from notifyd.store.dialect import Dialect
+
+    #: What trio.to_thread.run_sync is: runs a function with its arguments apart from the loop. Keywords:
+    #: `limiter`, whose acquiring and releasing are awaited, and `abandon_on_cancel`.
+    InThread = Callable[..., Awaitable[Any]]
 
 T = TypeVar("T")
 
@@ -51,12 +58,13 @@ BUSY_PART = 0.9
 class SqlTransaction:
     """What `store.base.Transaction` promises, over one connection."""
 
-    __slots__ = ("connection", "dialect", "now_ms")
+    __slots__ = ("connection", "dialect", "now_ms", "steady_ms")
 
-    def __init__(self, connection: Connection, dialect: Dialect, now_ms: int) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, call: Call) -> None:
         self.connection = connection
         self.dialect = dialect
-        self.now_ms = now_ms
+        self.now_ms = call.now_ms
+        self.steady_ms = call.now_ms if call.steady_ms is None else call.steady_ms
 
     def execute(
         self, statement: Executable, parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None
@@ -75,6 +83,7 @@ class Call:
     """One call on its way through a thread; `connection` is set while it holds one."""
 
     now_ms: int
+    steady_ms: int | None = None  # None: as `now_ms`
     connection: Connection | None = None
     interrupted: bool = False
 
@@ -100,7 +109,7 @@ class Database:
         with self._borrowed(self._writers, self.writer_engine, call) as connection:
             with self._translated(connection):
                 connection.begin()
-                result = work(SqlTransaction(connection, self.dialect, call.now_ms))
+                result = work(SqlTransaction(connection, self.dialect, call))
             self._commit(connection)
         return result
 
@@ -111,7 +120,7 @@ class Database:
             self._translated(connection),
         ):
             connection.begin()
-            result = work(SqlTransaction(connection, self.dialect, call.now_ms))
+            result = work(SqlTransaction(connection, self.dialect, call))
             connection.rollback()
         return result
 
@@ -241,7 +250,14 @@ class SqlStore:
     """`store.base.Store` by threads: one for the writer, eight for readers."""
 
     def __init__(
-        self, database: Database, *, epoch: str, clock: Callable[[], int], deadline_s: float
+        self,
+        database: Database,
+        *,
+        epoch: str,
+        clock: Callable[[], int],
+        steady: Callable[[], int],
+        deadline_s: float,
+        in_thread: InThread,
     ) -> None:
         self.epoch = epoch
         self.failed = trio.Event()
@@ -249,7 +265,9 @@ class SqlStore:
         self.reads = 0  # since the start
         self._database = database
         self._clock = clock
+        self._steady = steady
         self._deadline_s = deadline_s
+        self._in_thread = in_thread
         self._writer = trio.CapacityLimiter(1)
         self._readers = trio.CapacityLimiter(READERS)
         self._token = trio.lowlevel.current_trio_token()
@@ -273,10 +291,11 @@ class SqlStore:
         work: Callable[[Transaction], T],
         late: type[StoreError],
     ) -> T:
-        call = Call(self._clock())
+        call = Call(self._clock(), self._steady())
         with trio.CancelScope() as scope:
             slot: Any = _Deadline(limiter, scope, self._deadline_s)
-            return await trio.to_thread.run_sync(run, work, call, limiter=slot, abandon_on_cancel=True)
+            result: T = await self._in_thread(run, work, call, limiter=slot, abandon_on_cancel=True)
+            return result
         self._database.interrupt(call)
         raise late(f"the database has not answered in {self._deadline_s:g} s")
 
@@ -292,17 +311,27 @@ class SqlStore:
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, clock: Callable[[], int], deadline_s: float = 5.0
+    url: str,
+    *,
+    clock: Callable[[], int],
+    deadline_s: float = 5.0,
+    draw: Callable[[int], str] = secrets.token_hex,
+    in_thread: InThread = trio.to_thread.run_sync,
 ) -> AsyncIterator[SqlStore]:
     """Lock the database for this process, bring its tables up to date and serve calls until the end.
 
-    `clock` gives milliseconds since 1970; a call that takes a thread longer than `deadline_s` seconds is
-    given up. Raises ConfigError for a database that cannot be used. On the way out it waits `deadline_s` for
-    calls under way.
+    `clock` gives milliseconds since 1970; `in_thread` runs each call, and one that takes it longer than
+    `deadline_s` seconds is given up. `draw` gives random bytes as text. Raises ConfigError for a database
+    that cannot be used. On the way out it waits `deadline_s` for calls under way.
     """
     with open_database(url, busy_s=deadline_s * BUSY_PART) as database:
-        epoch = await trio.to_thread.run_sync(prepare, database, clock())
-        store = SqlStore(database, epoch=epoch, clock=clock, deadline_s=deadline_s)
+        now_ms = clock()
+        epoch = await in_thread(prepare, database, now_ms, draw)
+        newest_ms = await in_thread(database.read, newest_key_ms, Call(now_ms))
+        steady = steady_clock(now_ms if newest_ms is None else newest_ms)
+        store = SqlStore(
+            database, epoch=epoch, clock=clock, steady=steady, deadline_s=deadline_s, in_thread=in_thread
+        )
         try:
             yield store
         finally:
@@ -313,7 +342,7 @@ async def open_store(
 @contextmanager
 def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
     """The locked database and its connections, before `prepare`. Raises ConfigError."""
-    dialect = _dialect_of(url, busy_s)
+    dialect = dialect_of(url, busy_s)
     with dialect.held():
         database = Database(dialect)
         try:
@@ -322,25 +351,31 @@ def open_database(url: str, *, busy_s: float) -> Iterator[Database]:
             database.close()
 
 
-def _dialect_of(url: str, busy_s: float) -> Dialect:
-    if url.partition("://")[0] in ("postgresql", "postgres"):
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a database of PostgreSQL; any other is to be a file."""
+    return url.partition("://")[0] in ("postgresql", "postgres")
+
+
+def dialect_of(url: str, busy_s: float) -> Dialect:
+    """How to speak to the database that the URL names. Raises ConfigError."""
+    if is_postgres(url):
         from notifyd.store.postgres import Postgres  # its driver is an extra
 
         return Postgres(url, busy_s=busy_s)
     return Sqlite(url, busy_s=busy_s)
 
 
-def prepare(database: Database, now_ms: int) -> str:
+def prepare(database: Database, now_ms: int, draw: Callable[[int], str] = secrets.token_hex) -> str:
     """Bring the tables up to date and give the epoch, drawing one for a new database. Raises ConfigError."""
     try:
-        epoch = database.write(_bring_up, Call(now_ms))
+        epoch = database.write(partial(_bring_up, draw=draw), Call(now_ms))
         database.connect_readers()
     except StoreError as error:
         raise ConfigError(f"database_url: {error.detail}") from error
     return epoch
 
 
-def _bring_up(tx: Transaction) -> str:
+def _bring_up(tx: Transaction, draw: Callable[[int], str]) -> str:
     assert isinstance(tx, SqlTransaction)
     if _revision(tx.connection) != REVISION:
         from notifyd.store.migrations import migrate  # alembic takes a third of a second to import
@@ -350,7 +385,7 @@ def _bring_up(tx: Transaction) -> str:
     _check_columns(tx.connection)
     epoch: str | None = tx.execute(select(meta.c.epoch)).scalar()
     if epoch is None:
-        epoch = secrets.token_hex(8)
+        epoch = draw(8)
         first = {"id": 1, "epoch": epoch, "head": 0, "broadcast_floor": 0, "created_ms": tx.now_ms}
         tx.execute(insert(meta), first | {"checker_cursor": 0})
     return epoch

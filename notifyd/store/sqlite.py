@@ -86,6 +86,17 @@ class Sqlite:
     def is_usable(self, connection: Connection) -> bool:
         return True
 
+    def place(self, connection: Connection) -> dict[str, str]:
+        return {"file": f"{self._path} ({self._path.stat().st_size:,} bytes)"}
+
+    def damage(self, connection: Connection) -> Iterator[str]:
+        for (found,) in connection.exec_driver_sql("PRAGMA integrity_check(10)"):
+            if found != "ok":
+                yield f"the file is damaged: {found}"
+        orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        if orphans:
+            yield f"{len(orphans)} rows refer to rows that are not there, the first in {orphans[0][0]}"
+
     def interrupt(self, connection: Connection) -> None:
         """What already syncs its COMMIT goes on."""
         with suppress(sqlite3.ProgrammingError, InvalidRequestError):  # closed in this very moment

@@ -5,8 +5,12 @@
         proxy.to_server.latency_s = 0.2
         proxy.reset()                           # RST to both ends of every connection
 
+What proxies do to WebSockets: `proxy.upgrades` is "refuse" (HTTP 403), "swallow" (the upgrade is answered and
+nothing comes after it) or "buffer" (what comes is held back until 64 KiB have gathered).
+
 A setting counts for every byte that comes after it, on connections that are open already too. A chunk that
-is late holds back those behind it, as TCP does: what is sent is never reordered, changed or dropped.
+is late holds back those behind it, as TCP does: what is sent is never reordered, changed or dropped, but for
+WebSockets that are refused or swallowed.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import socket
 import struct
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import trio
@@ -29,8 +33,18 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 #: Bytes read at once, and chunks on their way: beyond them the sender is made to wait, as by a real link.
 _CHUNK = 16 * 1024
 _ON_THE_WAY = 64
+#: Bytes that a proxy gathers which buffers.
+_BUFFER = 64 * 1024
+_MAX_HEAD = 64 * 1024
+_REFUSAL = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 15\r\nConnection: close\r\n\r\n"
+    b"<h1>No way</h1>"
+)
 #: What closes or breaks while the other side is still being told.
 _BREAKS = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+
+
+Upgrades = Literal["pass", "refuse", "swallow", "buffer"]
 
 
 @dataclass
@@ -65,6 +79,8 @@ class Proxy:
         self.host = "127.0.0.1"
         self.port = 0
         self.accepted = 0
+        #: What becomes of WebSockets that are opened from now on.
+        self.upgrades: Upgrades = "pass"
         self._target = (host, port)
         self._rng = rng
         self._pairs: set[_Pair] = set()
@@ -113,12 +129,19 @@ class Proxy:
         if self._refuses:
             _reset(client)
             return
+        upgrades = self.upgrades
         try:
+            head = b"" if upgrades == "pass" else await _read_head(client)
+            if upgrades == "refuse" and _is_upgrade(head):
+                await client.send_all(_REFUSAL)
+                await client.aclose()
+                return
             server = await trio.open_tcp_stream(*self._target)
-        except OSError:
+            await server.send_all(head)
+        except _BREAKS:
             _reset(client)
             return
-        pair = _Pair(client, server)
+        pair = _Pair(client, server, _Gate(upgrades if _is_upgrade(head) else "pass"))
         self._pairs.add(pair)
         try:
             async with trio.open_nursery() as pair.nursery:
@@ -148,6 +171,7 @@ class Proxy:
         with put:
             try:
                 while data := await source.receive_some(_CHUNK):
+                    data = pair.gate.let_through(data) if source is pair.server else data
                     await put.send((trio.current_time() + link.delay_s(self._rng), bytes(data)))
             except _BREAKS:
                 pair.reset()
@@ -184,12 +208,53 @@ class _Pair:
 
     client: trio.SocketStream
     server: trio.SocketStream
+    gate: _Gate
     nursery: trio.Nursery = field(init=False)
 
     def reset(self) -> None:
         _reset(self.client)
         _reset(self.server)
         self.nursery.cancel_scope.cancel()
+
+
+class _Gate:
+    """What of a server's answer to an upgrade gets through."""
+
+    def __init__(self, mode: Upgrades) -> None:
+        self._mode = mode
+        self._head_is_through = False
+        self._held = b""
+
+    def let_through(self, data: bytes | bytearray) -> bytes:
+        """The part of what came, and of what came before, that is passed on now."""
+        if self._mode == "pass":
+            return bytes(data)
+        self._held += data
+        if not self._head_is_through:
+            head, end, rest = self._held.partition(b"\r\n\r\n")
+            if not end:
+                return b""
+            self._head_is_through, self._held = True, rest
+            return head + end
+        if self._mode == "swallow" or len(self._held) < _BUFFER:
+            return b""
+        through, self._held = self._held, b""
+        return through
+
+
+async def _read_head(stream: trio.SocketStream) -> bytes:
+    """A request's head, and what came with it; all there is when it ends before."""
+    head = b""
+    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD:
+        data = await stream.receive_some(_CHUNK)
+        if not data:
+            break
+        head += data
+    return head
+
+
+def _is_upgrade(head: bytes) -> bool:
+    return b"\r\nupgrade: websocket" in head.partition(b"\r\n\r\n")[0].lower()
 
 
 def _reset(stream: trio.SocketStream) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from notifyd.errors import CloseCode, HttpError, NotFound, StoreError, Unauthorized, Unprocessable
+from notifyd.errors import (
+    CloseCode,
+    HttpError,
+    NotFound,
+    StoreError,
+    Unauthorized,
+    Unavailable,
+    Unprocessable,
+)
+from notifyd.keys import Revoked
 from notifyd.messages import error
 from notifyd.session import Acknowledge, AcknowledgePinged, Close, Say, SetState, State, Verify
 
@@ -48,13 +57,23 @@ def _verify(connection: Connection, token: str) -> list[Action]:
     lane, session = connection.lane, connection.session
     try:
         identity = lane.keys.verify_token(token, lane.clock())
+    except Revoked:
+        return [Close(CloseCode.REVOKED)]
     except Unauthorized:
         return session.refused()
+    except Unavailable as fault:  # its key is being fetched
+        return [Say(error("unavailable", fault.detail)), *_come_back(session.state)]
     if session.state is not State.UNAUTHENTICATED:
+        connection.refresh(identity)
         return session.accepted(identity.user_id, identity.expires_ms)
-    if connection.admit(identity.user_id, identity.expires_ms):
+    if connection.admit(identity):
         return []
     return [Close(CloseCode.CONNECTION_LIMIT)]
+
+
+def _come_back(state: State) -> list[Action]:
+    """An open connection lives on, and its client may try again."""
+    return [Close(CloseCode.TRY_AGAIN_LATER)] if state is State.UNAUTHENTICATED else []
 
 
 def _acknowledge(connection: Connection, cursor: Cursor) -> None:

@@ -11,11 +11,13 @@ import structlog
 import trio
 
 from notifyd.errors import CloseCode
+from notifyd.limits import Limits
 from notifyd.messages import ConnectionEstablished, Reconnect, encode, iso
 from notifyd.session import Session
 from notifyd.transport.actions import perform
 from notifyd.transport.feed import PAGE_BYTES, STALL_S, Feed
 from notifyd.transport.heartbeat import PROBE_LOOK_S, Probe
+from notifyd.transport.network import KERNEL
 from notifyd.transport.registry import Connections, ConnectionStatistics
 
 if TYPE_CHECKING:
@@ -24,16 +26,19 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
+    from notifyd.auth import Identity
     from notifyd.broker.memory import Broker
     from notifyd.config import Config
     from notifyd.inbox import Inbox
     from notifyd.keys import Keys
     from notifyd.transport.heartbeat import Wheel
+    from notifyd.transport.network import Network
 
 __all__ = ["Connection", "ConnectionStatistics", "Connections", "Lane"]
 
 #: Seconds for a closing handshake; with the wheel's tick the socket is closed within 1 s.
 CLOSE_S: Final = 0.75
+_DEFAULTS: Final = Limits()
 #: Spreads connections that came together over the whole of a heartbeat's interval.
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
@@ -52,6 +57,9 @@ class Lane:
     nursery: trio.Nursery
     clock: Callable[[], int]
     config: Config
+    network: Network = KERNEL
+    draw: Callable[[int], str] = secrets.token_hex  # so many random bytes, as text
+    limits: Limits = _DEFAULTS
 
 
 class Connection(Feed):
@@ -66,6 +74,7 @@ class Connection(Feed):
         "close_code",
         "due",
         "greeting",
+        "identity",
         "marks",
         "probe",
         "session",
@@ -75,10 +84,11 @@ class Connection(Feed):
     transport: ClassVar[str]
 
     def __init__(self, sock: socket.socket, lane: Lane) -> None:
-        super().__init__(sock, lane, secrets.token_urlsafe(12))
+        super().__init__(sock, lane, lane.draw(12))
         now = trio.current_time()
-        self.session = Session(now)
+        self.session = Session(now, lane.limits)
         self.due = math.inf
+        self.identity: Identity | None = None  # what the client's token proved last
         self.probe: Probe | None = None
         self.close_code: int | None = None  # once we have closed, or the client has
         self.was_refused = False  # by an HTTP answer instead of a stream
@@ -123,12 +133,13 @@ class Connection(Feed):
 
     # --- beginning --------------------------------------------------------------------------------------
 
-    def admit(self, user_id: str, expires_ms: int) -> bool:
+    def admit(self, identity: Identity) -> bool:
         """The client is this user; False when the user has too many connections."""
-        if not self.lane.connections.admit(self, user_id):
+        if not self.lane.connections.admit(self, identity.user_id):
             return False
-        self.user_id = user_id
-        self.session.accepted(user_id, expires_ms)
+        self.identity = identity
+        self.user_id = identity.user_id
+        self.session.accepted(identity.user_id, identity.expires_ms)
         self.reschedule()
         return True
 
@@ -170,10 +181,11 @@ class Connection(Feed):
     async def read(self) -> None:
         """Read until the client has gone, or our time for closing is over."""
         sock = self.outbox.sock
+        wait_readable = self.lane.network.wait_readable
         buffer, turnstile = self.lane.connections.receive_buffer, self.lane.connections.turnstile
         while not self.outbox.gone:
             try:
-                await trio.lowlevel.wait_readable(sock)
+                await wait_readable(sock)
                 if turnstile.is_full():
                     await turnstile.wait()
                 size = sock.recv_into(buffer)
@@ -223,9 +235,11 @@ class Connection(Feed):
         else:
             self._start_pump()
 
-    def refresh(self, expires_ms: int) -> None:
-        """The user has shown a fresh token elsewhere."""
-        self.session.accepted(self.user_id, expires_ms)
+    def refresh(self, identity: Identity) -> None:
+        """A fresh token was shown; another user's changes nothing here."""
+        if identity.user_id == self.user_id:
+            self.identity = identity
+            self.session.accepted(identity.user_id, identity.expires_ms)
 
     def fail(self, fault: Exception) -> None:
         """A defect of ours showed on this connection: one line in the log, and it ends."""

@@ -19,9 +19,11 @@ from notifyd.errors import HttpError, NotFound, Unavailable
 from notifyd.transport.direct import is_plain, serve_direct
 from notifyd.transport.head import from_behind, parse_head, skip_blank_lines, take_head
 from notifyd.transport.listeners import close_listener, connection_limit, open_listeners, peer_of, url_of
+from notifyd.transport.network import KERNEL
 from notifyd.transport.refusal import NoRoom, RequestTimeout, refusal
 from notifyd.transport.route import Route, route_of
 from notifyd.transport.stream import DoorStream
+from notifyd.transport.tls import HTTP2
 from notifyd.transport.turnstile import Turnstile
 from notifyd.transport.wire import Wire
 
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
 
     from notifyd.transport.direct import Call
     from notifyd.transport.head import RequestHead
+    from notifyd.transport.network import Network
+    from notifyd.transport.tls import Tls, TlsSocket
 
     FastLane = Callable[[socket.socket, RequestHead, bytes], Coroutine[Any, Any, None]]
+    Http2 = Callable[[Wire, trio.Event], Awaitable[None]]
     HttpTurn = Callable[[DoorStream], Awaitable[None]]
 
 __all__ = ["Door", "DoorStatistics", "open_listeners", "url_of"]
@@ -73,7 +78,10 @@ class Door:
     the connection has ended and close the socket; with None there are no streams here. `http` serves the
     one request of a DoorStream. `direct` has what answers a plain POST to a path without the HTTP server.
     `trusted_hops` proxies of ours stand in front of the clients. New clients pass the `turnstile`.
+    With `tls` every connection begins with its handshake, and those that chose HTTP/2 by it are served by
+    `http2`, which gets the wire and an event that asks it to end.
     `on_refused` hears of each client that is turned away: its address, the status and the problem's slug.
+    `network` is where the listeners come from.
     """
 
     def __init__(
@@ -87,6 +95,10 @@ class Door:
         limit: Callable[[], int] = connection_limit,
         trusted_hops: int = 0,
         turnstile: Turnstile | None = None,
+        network: Network = KERNEL,
+        tls: Tls | None = None,
+        http2: Http2 | None = None,
+        head_s: float = HEAD_S,
     ) -> None:
         self._websocket = websocket
         self._sse = sse
@@ -95,9 +107,13 @@ class Door:
         self._on_refused = on_refused
         self._limit = limit
         self._trusted_hops = trusted_hops
+        self._tls = tls
+        self._http2 = http2
+        self._head_s = head_s
         self._turnstile = turnstile or Turnstile()
+        self._network = network
         self._accepting = trio.CancelScope()
-        self._draining = False
+        self._draining = trio.Event()
         self._turn_over = trio.lowlevel.ParkingLot()
         self._idle: set[trio.CancelScope] = set()
         self._open = self._busy = self._refusing = 0
@@ -133,7 +149,7 @@ class Door:
 
     def drain(self) -> None:
         """Close HTTP connections that wait for a request now, and busy ones after their answer."""
-        self._draining = True
+        self._draining.set()
         for scope in tuple(self._idle):
             scope.cancel()
 
@@ -142,8 +158,13 @@ class Door:
         while self._busy:
             await self._turn_over.park()
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether clients speak TLS with this door."""
+        return self._tls is not None
+
     def is_draining(self) -> bool:
-        return self._draining
+        return self._draining.is_set()
 
     def statistics(self) -> DoorStatistics:
         return DoorStatistics(
@@ -159,7 +180,7 @@ class Door:
 
     async def _accept_from(self, listener: socket.socket, connections: trio.Nursery) -> None:
         while True:
-            await trio.lowlevel.wait_readable(listener)
+            await self._network.wait_readable(listener)
             if self._accept_some(listener, connections):
                 self._starved = False
                 continue
@@ -202,18 +223,26 @@ class Door:
 
     async def _turn_away(self, sock: socket.socket, peer: str) -> None:
         try:
-            await self._refuse(Wire(sock, peer), NoRoom())
+            await self._refuse(Wire(sock, peer, self._network), NoRoom())
         finally:
             self._refusing -= 1
-            _close(sock)
+            self._close(sock)
 
     # --- one connection -----------------------------------------------------------------------------------
 
     async def _serve_connection(self, sock: socket.socket, peer: str) -> None:
         """Whatever a connection raises ends here and is one line in the log."""
         try:
+            if self._tls is not None:
+                secured = await self._shake_hands(self._tls, sock)
+                if secured is None:
+                    return
+                sock = secured
+                if self._http2 is not None and secured.selected_alpn_protocol() == HTTP2:
+                    await self._http2_turn(self._http2, Wire(sock, peer, self._network))
+                    return
             # Only the coroutine is kept: a head or buffer in this frame would live as long as the connection.
-            fast_lane = await self._receive_requests(Wire(sock, peer))
+            fast_lane = await self._receive_requests(Wire(sock, peer, self._network))
             if fast_lane is not None:
                 await fast_lane
         except* Exception as faults:
@@ -221,7 +250,23 @@ class Door:
             log.error("connection.fault", peer=peer, exc_info=faults)
         finally:
             self._open -= 1
-            _close(sock)
+            self._close(sock)
+
+    async def _shake_hands(self, tls: Tls, sock: socket.socket) -> TlsSocket | None:
+        """None for a client that speaks no TLS, or too slowly."""
+        if self._turnstile.is_full():
+            await self._turnstile.wait()
+        with trio.move_on_after(self._head_s), contextlib.suppress(trio.BrokenResourceError):
+            return await tls.shake_hands(sock)
+        return None
+
+    async def _http2_turn(self, http2: Http2, wire: Wire) -> None:
+        self._busy += 1
+        try:
+            await http2(wire, self._draining)
+        finally:
+            self._busy -= 1
+            self._turn_over.unpark_all()
 
     async def _receive_requests(self, wire: Wire) -> Coroutine[Any, Any, None] | None:
         """Serve HTTP requests until one is for a fast lane, whose coroutine is returned, or none follows."""
@@ -245,7 +290,7 @@ class Door:
         lane = self._websocket if route is Route.WEBSOCKET else self._sse
         if lane is None:
             raise NotFound("There are no streams on this bind")
-        if self._draining:  # nobody would send it away in a slot of its own
+        if self.is_draining():  # nobody would send it away in a slot of its own
             raise Unavailable("The server is stopping")
         return lane
 
@@ -269,8 +314,8 @@ class Door:
         return stream.reusable
 
     async def _first_head(self, wire: Wire) -> RequestHead | None:
-        deadline = trio.current_time() + HEAD_S
-        if not await self._first_byte(wire, HEAD_S):
+        deadline = trio.current_time() + self._head_s
+        if not await self._first_byte(wire, self._head_s):
             return None
         if self._turnstile.is_full():
             await self._turnstile.wait()
@@ -279,13 +324,13 @@ class Door:
     async def _next_head(self, wire: Wire) -> RequestHead | None:
         if not await self._first_byte(wire, IDLE_S):
             return None
-        return await self._read_head(wire, trio.current_time() + HEAD_S)
+        return await self._read_head(wire, trio.current_time() + self._head_s)
 
     async def _first_byte(self, wire: Wire, seconds: float) -> bool:
         """Wait for the beginning of a request; False when none comes in time or the server drains."""
         skip_blank_lines(wire.buffer)
-        if self._draining or wire.buffer:
-            return not self._draining
+        if self.is_draining() or wire.buffer:
+            return not self.is_draining()
         received = wire.receive_nowait()  # nearly always: no deadline needs to be set up
         if received is not None:
             return received
@@ -318,8 +363,7 @@ class Door:
             await wire.send_all(refusal(error))
         await wire.finish()
 
-
-def _close(sock: socket.socket) -> None:
-    if sock.fileno() >= 0:
-        trio.lowlevel.notify_closing(sock)
-        sock.close()
+    def _close(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._network.notify_closing(sock)
+            sock.close()

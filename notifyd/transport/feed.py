@@ -56,7 +56,7 @@ class Feed:
 
     def __init__(self, sock: socket.socket, lane: Lane, id_: str) -> None:
         self.lane = lane
-        self.outbox = Outbox(sock)
+        self.outbox = Outbox(sock, lane.network)
         self.id = id_
         self.user_id = ""
         self.position = -1  # no stream yet

@@ -32,6 +32,8 @@ _ALLOWED = bytes([9, 10, 13, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # RFC 3986 section 3.2, without user information (RFC 9110 section 4.2.4).
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?", re.ASCII)
+#: RFC 1035 section 2.3.4; the parsers behind the door refuse a longer one, each in a way of its own.
+_MAX_LABEL = 63
 _TOKEN_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _ABSOLUTE = re.compile(r"http://([^/?#]*)([/?][^#]*)?", re.ASCII | re.IGNORECASE)
 _MAX_LENGTH_DIGITS = 15
@@ -230,9 +232,17 @@ def _only_host(named: dict[str, list[str]], version: tuple[int, int]) -> str | N
     hosts = named.get("host", ())
     if len(hosts) > 1 or (not hosts and version >= (1, 1)):
         raise BadRequest("exactly one Host field is needed")
-    if hosts and _HOST.fullmatch(hosts[0]) is None:
+    if hosts and not is_host(hosts[0]):
         raise BadRequest("the Host field is malformed")
     return hosts[0] if hosts else None
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` can stand in a Host field: empty, an address, or a name of DNS's form, and a port."""
+    if _HOST.fullmatch(text) is None:
+        return False
+    name = "" if text.startswith("[") else text.partition(":")[0].removesuffix(".")
+    return not name or all(0 < len(label) <= _MAX_LABEL for label in name.split("."))
 
 
 def _origin_form(target: str, host: str | None, raw: bytes) -> tuple[str, bytes]:

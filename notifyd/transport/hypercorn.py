@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import trio
+from h2.settings import SettingCodes
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
@@ -23,12 +24,15 @@ from hypercorn.utils import wrap_app
 
 from notifyd.errors import HttpError
 from notifyd.transport.head import MAX_HEAD_BYTES
+from notifyd.transport.http2 import EventsApp, Http2Stream
 from notifyd.transport.refusal import problem_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
+    from notifyd.transport.http2 import StreamLane
     from notifyd.transport.stream import DoorStream
+    from notifyd.transport.wire import Wire
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 
 #: Seconds for the last part of an answer, which the application's own cancellation must not cut.
 FINAL_SEND_S = 5.0
+#: Seconds that an HTTP/2 connection may be without a request.
+IDLE_S = 75.0
 #: Seconds for the application to start, and to end.
 LIFESPAN_S = 10.0
 
@@ -50,6 +56,9 @@ class HttpLane:
     def __init__(self, app: AsgiApp, config: Config, state: dict[str, Any]) -> None:
         self._app = app
         self._config = config
+        self._http2_config = _settings()
+        self._http2_config.keep_alive_timeout = IDLE_S
+        self._http2_config.h2_max_header_list_size = MAX_HEAD_BYTES
         self._state = state
 
     async def serve(self, stream: DoorStream) -> None:
@@ -71,6 +80,112 @@ class HttpLane:
             if trio.current_effective_deadline() > -math.inf:  # else the server is ending, and that is all
                 log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
             stream.abort()
+
+    async def serve_http2(self, wire: Wire, ending: trio.Event, events: StreamLane, hops: int) -> None:
+        """Serve an HTTP/2 connection until it is over; `ending` asks it to take no more requests.
+
+        Never raises for what the client or the app did. Cancellation: the connection is reset.
+        """
+        context = WorkerContext(None)
+        app = _wrapped(_Whole(EventsApp(self._app, events, hops)), self._http2_config)
+        server = _Http2Server(
+            app,
+            self._http2_config,
+            context,
+            ConnectionState(self._state.copy()),
+            cast("Any", Http2Stream(wire)),
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_terminate, context, ending)
+                nursery.start_soon(_abort_when_cancelled, wire, nursery.cancel_scope)
+                await server.run()
+                nursery.cancel_scope.cancel()
+        except* Exception as faults:
+            log.warning("http.fault", peer=wire.peer, exc_info=faults)
+            wire.abort()
+
+
+async def _terminate(context: WorkerContext, ending: trio.Event) -> None:
+    await ending.wait()
+    await context.terminated.set()
+
+
+async def _abort_when_cancelled(wire: Wire, turn: trio.CancelScope) -> None:
+    """Hypercorn shields its writes, so that a cancellation has to end them by the socket."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        if not turn.cancel_called:
+            wire.abort()
+
+
+class _Http2Server(TCPServer):
+    """Without WebSockets over HTTP/2 (RFC 8441): browsers open theirs by HTTP/1.1 then, on the fast lane."""
+
+    @property
+    def protocol(self) -> Any:
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, wrapper: Any) -> None:
+        # Set once, before the settings are sent.
+        wrapper.protocol.streams = _Streams()
+        del wrapper.protocol.connection.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]
+        self._protocol = wrapper
+
+
+class _Streams(dict[int, Any]):
+    """The streams of a connection. Hypercorn looks up one that it has answered early, when the rest of its
+    body comes, and the whole connection would end by that."""
+
+    def __missing__(self, stream_id: int) -> _Answered:
+        return _Answered()
+
+
+class _Answered:
+    """A stream that is over."""
+
+    async def handle(self, event: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class _Whole:
+    """The app for one HTTP/2 request: its last bytes are sent even when it cancels itself, and what it raises
+    is told and ends its own stream."""
+
+    def __init__(self, app: AsgiApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def relay(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            with trio.move_on_after(FINAL_SEND_S if last else math.inf, shield=last):
+                await send(message)
+
+        try:
+            await self._app(scope, receive, relay)
+        except* Exception as faults:
+            log.error("http.app_fault", exc_info=faults)
+        if not started and scope["type"] == "http":
+            await _answer_failure(relay)
+
+
+async def _answer_failure(send: Send) -> None:
+    """The answer of an app that gave none."""
+    error = HttpError()
+    body = problem_body(error)
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 @asynccontextmanager
@@ -197,12 +312,4 @@ class _OneAnswer:
         if self._stream.started:
             self._stream.abort()
             return
-        error = HttpError()
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"cache-control", b"no-store"),
-        ]
-        body = problem_body(error)
-        headers.append((b"content-length", str(len(body)).encode()))
-        await relay({"type": "http.response.start", "status": error.status, "headers": headers})
-        await relay({"type": "http.response.body", "body": body, "more_body": False})
+        await _answer_failure(relay)

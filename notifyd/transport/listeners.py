@@ -52,13 +52,13 @@ def close_listener(sock: socket.socket) -> None:
             os.unlink(path)
 
 
-def url_of(sock: socket.socket) -> str:
+def url_of(sock: socket.socket, scheme: str = "http") -> str:
     """Where a browser or a client reaches this listener, for example `http://127.0.0.1:8000`."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{name}"
     host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
-    return f"http://{host}:{name[1]}"
+    return f"{scheme}://{host}:{name[1]}"
 
 
 def peer_of(address: object) -> str:

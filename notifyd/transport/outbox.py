@@ -8,17 +8,19 @@ is empty.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import socket
 import struct
-import termios
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from notifyd.transport.network import KERNEL
+
+if TYPE_CHECKING:
+    from notifyd.transport.network import Network
+
 #: RFC 9293 section 3.10.4: a reset instead of a FIN, so that the kernel keeps nothing for a dead client.
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-_UNSENT: Final = getattr(termios, "TIOCOUTQ", None)  # Linux's SIOCOUTQ: bytes the peer has not acknowledged
 
 
 class Outbox:
@@ -27,10 +29,11 @@ class Outbox:
     A chunk that was refused is offered again byte for byte before anything else, as an SSL socket wants it.
     """
 
-    __slots__ = ("_queue", "accepted", "gone", "progress_at", "queued", "sock")
+    __slots__ = ("_network", "_queue", "accepted", "gone", "progress_at", "queued", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, network: Network = KERNEL) -> None:
         self.sock = sock
+        self._network = network
         self.queued = 0  # bytes that wait here
         self.accepted = 0  # bytes the kernel has taken since the beginning
         self.progress_at = 0.0  # when a byte was last taken while others waited (monotonic seconds)
@@ -91,19 +94,13 @@ class Outbox:
         await trio.lowlevel.checkpoint()
         while not self.flush():
             try:
-                await trio.lowlevel.wait_writable(self.sock)
+                await self._network.wait_writable(self.sock)
             except (trio.ClosedResourceError, OSError, ValueError):  # closed meanwhile
                 return
 
     def unacknowledged(self) -> int:
         """Bytes in the kernel's queue that the peer's kernel has not confirmed; 0 where it cannot be told."""
-        if self.gone or _UNSENT is None:
-            return 0
-        try:
-            answer = fcntl.ioctl(self.sock, _UNSENT, b"\0\0\0\0")
-        except OSError:
-            return 0
-        return int(struct.unpack("i", answer)[0])
+        return 0 if self.gone else self._network.unacknowledged(self.sock)
 
     def end_writing(self) -> None:
         """Tell the peer that no more comes; what the kernel has still goes out."""
@@ -117,7 +114,7 @@ class Outbox:
             self.gone = True
             self._queue = None
             self.queued = 0
-            trio.lowlevel.notify_closing(self.sock)
+            self._network.notify_closing(self.sock)
             self.sock.close()
 
     def reset(self) -> None:

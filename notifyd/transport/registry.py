@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from notifyd.errors import CloseCode
 from notifyd.transport.journal import Journal
+from notifyd.transport.strangers import Strangers
 from notifyd.transport.tally import Tally
 from notifyd.transport.turnstile import Turnstile
 
 if TYPE_CHECKING:
     from notifyd.auth import Identity
-    from notifyd.errors import CloseCode
+    from notifyd.limits import Limits
+    from notifyd.revocations import Revocations
     from notifyd.transport.connection import Connection
 
 #: What one `recv` takes at most. Every connection reads into the same buffer, for none waits while it is
@@ -41,14 +45,27 @@ class ConnectionStatistics:
     queued_bytes: int
 
 
+@dataclass(frozen=True)
+class LiveConnection:
+    """One live connection now."""
+
+    connection_id: str
+    transport: str
+    position: int  # the seq up to which everything has been put on its socket
+    catching_up: bool
+    queued_bytes: int
+    expires_ms: int
+
+
 class Connections:
     """Every fast-lane connection, with at most `limit_per_user` of one user."""
 
-    def __init__(self, limit_per_user: int) -> None:
+    def __init__(self, limit_per_user: int, limits: Limits | None = None) -> None:
         self.receive_buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.turnstile = Turnstile()
         self.journal = Journal()
         self.tally = Tally()
+        self.strangers = Strangers(limits)
         self._limit = limit_per_user
         self._by_id: dict[str, Connection] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
@@ -73,10 +90,12 @@ class Connections:
             self.journal.refused(connection, user_id)
             return False
         self._by_user[user_id] = (*own, connection)
+        self.strangers.known(connection.id)
         return True
 
     def release(self, connection: Connection) -> None:
         """A closing connection no longer counts as its user's; harmless when it never did."""
+        self.strangers.left(connection.id)
         own = self._by_user.get(connection.user_id, ())
         left = tuple(other for other in own if other is not connection)
         if left:
@@ -101,13 +120,43 @@ class Connections:
             connection.close(code)
         return len(own)
 
+    def close_revoked(self, revocations: Revocations) -> int:
+        """Close live connections whose token is revoked and say how many they were."""
+        revoked = [
+            connection
+            for connection in self._by_id.values()
+            if connection.identity is not None and revocations.refuses(connection.identity)
+        ]
+        for connection in revoked:
+            connection.close(CloseCode.REVOKED)
+        return len(revoked)
+
     def refresh(self, connection_id: str, identity: Identity) -> bool:
         """Let a live connection live as long as a fresh token; False when the user has no such connection."""
         connection = self._by_id.get(connection_id)
         if connection is None or connection not in self._by_user.get(identity.user_id, ()):
             return False
-        connection.refresh(identity.expires_ms)
+        connection.refresh(identity)
         return True
+
+    def users_like(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` users who are connected and whose ids begin so."""
+        return nsmallest(limit, (user_id for user_id in self._by_user if user_id.startswith(prefix)))
+
+    def connections_of(self, user_id: str) -> list[LiveConnection]:
+        """A user's live connections whose stream has begun, the oldest first."""
+        return [
+            LiveConnection(
+                connection_id=each.id,
+                transport=each.transport,
+                position=each.reached,
+                catching_up=each.busy,
+                queued_bytes=each.outbox.queued,
+                expires_ms=each.session.expires_ms,
+            )
+            for each in self._by_user.get(user_id, ())
+            if each.position >= 0
+        ]
 
     def statistics(self) -> ConnectionStatistics:
         every = self._by_id.values()

@@ -11,6 +11,7 @@ from notifyd.transport.actions import is_of_this_log
 from notifyd.transport.connection import Connection, Lane
 from notifyd.transport.heartbeat import TICK_S
 from notifyd.transport.refusal import refusal
+from notifyd.transport.strangers import failing_address
 
 if TYPE_CHECKING:
     import socket
@@ -144,8 +145,8 @@ class SseConnection(Connection):
         """Begin the stream: head, comment, `retry:` and `connection-established` in one write."""
         cursor = _cursor_of(head)
         try:
-            identity = _identify(head, self.lane)
-            if not self.admit(identity.user_id, identity.expires_ms):
+            identity = self._known(head)
+            if not self.admit(identity):
                 raise TooManyRequests("this user has too many connections")
             self.greeting = answer_head(head, self.lane) + self._cut(b":\nretry: %d\n\n" % RETRY_MS)
             await self.start_stream(cursor)
@@ -154,6 +155,14 @@ class SseConnection(Connection):
             self.refuse(_refusal(refused))
         else:
             self._acknowledge_resumed(cursor)
+
+    def _known(self, head: RequestHead) -> Identity:
+        """Raises TooManyRequests instead of Unauthorized for one failure too many."""
+        try:
+            return _identify(head, self.lane)
+        except Unauthorized:
+            self.lane.connections.strangers.failed(failing_address(head, self.lane))
+            raise
 
     def _acknowledge_resumed(self, cursor: str | None) -> None:
         """An EventSource says nothing but where it goes on, which is what it has received."""

@@ -8,7 +8,6 @@ a few milliseconds of each turn; the others wait their time, in order.
 from __future__ import annotations
 
 import math
-import time
 from typing import Final, Never
 
 import trio
@@ -29,7 +28,7 @@ class Turnstile(trio.abc.Instrument):
 
     def is_full(self) -> bool:
         """Whether this turn's share is used up, so that the caller should `wait`."""
-        return time.perf_counter() > self._until
+        return trio.current_time() > self._until
 
     async def wait(self) -> None:
         """Wait for a turn with room. Cancellation: the place in the queue is given up."""
@@ -52,4 +51,4 @@ class Turnstile(trio.abc.Instrument):
 
     def after_io_wait(self, timeout: float) -> None:
         """A turn begins."""
-        self._until = time.perf_counter() + SHARE_S
+        self._until = trio.current_time() + SHARE_S

@@ -11,6 +11,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 
 from notifyd.auth import MissingToken, request_facts
 from notifyd.errors import CloseCode, HttpError, StoreError, Unauthorized
+from notifyd.keys import Revoked
 from notifyd.messages import Ping as PingData
 from notifyd.messages import error
 from notifyd.session import State
@@ -26,6 +27,7 @@ from notifyd.transport.frames import (
     text_frame,
 )
 from notifyd.transport.handshake import accept_upgrade, refuse_upgrade
+from notifyd.transport.strangers import failing_address
 
 if TYPE_CHECKING:
     import socket
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
     from notifyd.transport.head import RequestHead
     from notifyd.transport.heartbeat import Probe
 
-#: What one client message may be, in bytes and in frames; more is closed with 1009.
-MAX_MESSAGE_BYTES: Final = 16 * 1024
-MAX_FRAGMENTS: Final = 64
 #: RFC 6455 section 7.1.5: what a Close without a code is recorded as, and never sent.
 _NO_STATUS: Final = 1005
 
@@ -77,6 +76,10 @@ def _identify(head: RequestHead, lane: Lane) -> Identity | Unauthorized:
         return refused
 
 
+def _code_of(refused: Unauthorized) -> CloseCode:
+    return CloseCode.REVOKED if isinstance(refused, Revoked) else CloseCode.BAD_TOKEN
+
+
 def _cursor_of(head: RequestHead) -> str | None:
     query = head.query_params
     return query.get("last_event_id") or query.get("cursor") or None
@@ -108,6 +111,7 @@ class WebSocketConnection(Connection):
         try:
             self.greeting = accept_upgrade(head)
             identity = _identify(head, self.lane)
+            self._count(head, identity)
         except HttpError as refused:
             self.note_refusal(head.peer, refused.status, refused.slug)
             self._deaf = True
@@ -119,11 +123,18 @@ class WebSocketConnection(Connection):
             self.reschedule()
         elif isinstance(identity, Unauthorized):
             self.note_refusal(head.peer, 101, identity.slug)
-            self.close(CloseCode.BAD_TOKEN, error("unauthorized", identity.detail))
-        elif self.admit(identity.user_id, identity.expires_ms):
+            self.close(_code_of(identity), error("unauthorized", identity.detail))
+        elif self.admit(identity):
             await self._begin()
         else:
             self.close(CloseCode.CONNECTION_LIMIT)
+
+    def _count(self, head: RequestHead, identity: Identity | Unauthorized) -> None:
+        """Raises TooManyRequests for one failure too many, Unavailable when too many owe their token."""
+        if isinstance(identity, MissingToken):
+            self.lane.connections.strangers.admit(self.id, failing_address(head, self.lane))
+        elif isinstance(identity, Unauthorized):
+            self.lane.connections.strangers.failed(failing_address(head, self.lane))
 
     async def _begin(self) -> None:
         cursor, self._cursor = self._cursor, None
@@ -192,7 +203,8 @@ class WebSocketConnection(Connection):
     def _read_text(self, event: TextMessage) -> None:
         self._size += len(event.data) if event.data.isascii() else len(event.data.encode())
         self._fragments += event.frame_finished
-        if self._size > MAX_MESSAGE_BYTES or self._fragments > MAX_FRAGMENTS:
+        limits = self.lane.limits
+        if self._size > limits.max_message_bytes or self._fragments > limits.max_message_fragments:
             self._break(CloseCode.TOO_BIG)
             return
         self._text += event.data

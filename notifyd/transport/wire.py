@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from notifyd.transport.network import KERNEL
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from notifyd.transport.network import Network
 
     _Until = Callable[[socket.socket], Awaitable[None]]
 
@@ -25,10 +29,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Wire:
     """Reads, writes and ends one connection. Only `abort` may be called while another task waits in it."""
 
-    __slots__ = ("_closed", "buffer", "peer", "sock")
+    __slots__ = ("_closed", "_network", "buffer", "peer", "sock")
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, peer: str, network: Network = KERNEL) -> None:
         self.sock = sock
+        self._network = network
         self.peer = peer
         self.buffer = bytearray()
         self._closed = False
@@ -45,7 +50,7 @@ class Wire:
 
     async def wait_readable(self) -> None:
         """Wait until there is something to receive. Raises as `receive` does."""
-        await self._wait(trio.lowlevel.wait_readable)
+        await self._wait(self._network.wait_readable)
 
     def receive_nowait(self) -> bool | None:
         """What `receive` does, or None when nothing is there yet."""
@@ -77,7 +82,7 @@ class Wire:
                 rest = rest[self.sock.send(rest) :]
             except BlockingIOError:
                 with trio.move_on_after(WRITE_STALL_S) as patience:
-                    await self._wait(trio.lowlevel.wait_writable)
+                    await self._wait(self._network.wait_writable)
                 if patience.cancelled_caught:
                     raise trio.BrokenResourceError("the client takes no bytes") from None
             except OSError as error:
@@ -94,6 +99,13 @@ class Wire:
         if not self._closed:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._close()
+
+    def close(self) -> None:
+        """End the connection; the kernel still delivers what it has taken."""
+        if not self._closed:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
             self._close()
 
     async def finish(self) -> None:
@@ -116,5 +128,5 @@ class Wire:
     def _close(self) -> None:
         if not self._closed:
             self._closed = True
-            trio.lowlevel.notify_closing(self.sock)
+            self._network.notify_closing(self.sock)
             self.sock.close()

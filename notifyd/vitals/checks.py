@@ -48,9 +48,10 @@ class Checks:
         }
         if self.canary is not None:
             ways["canary"] = self.canary.round_trip
-        longest = self.loop_lag.longest(trio.current_time())
+        lag, now = self.loop_lag, trio.current_time()
         return {
-            "loop": _summary(self.loop_lag.seconds) | {"recent_max_ms": _ms(longest)},
+            "loop": _summary(lag.seconds)
+            | {"recent_max_ms": _ms(lag.longest(now)), "now_max_ms": _ms(lag.longest_now(now))},
             "latency": {name: _summary(histogram) for name, histogram in ways.items()},
             "canary": None
             if self.canary is None

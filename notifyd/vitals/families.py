@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from notifyd.broker.memory import Broker
-    from notifyd.inbox import Inbox
+    from notifyd.inbox import Inbox, Mover
     from notifyd.jobs import Jobs
     from notifyd.meters import Histogram
     from notifyd.store.sql import SqlStore
@@ -50,6 +50,7 @@ class ServerCollector(Collector):
         store: SqlStore,
         jobs: Jobs,
         checks: Checks,
+        mover: Mover | None,  # None: applications cannot publish by SQL
         outbox: Outbox,
     ) -> None:
         self._connections = connections
@@ -59,6 +60,7 @@ class ServerCollector(Collector):
         self._store = store
         self._jobs = jobs
         self._checks = checks
+        self._mover = mover
         self._outbox = outbox
 
     def collect(self) -> Iterable[Metric]:
@@ -66,6 +68,7 @@ class ServerCollector(Collector):
         yield from self._of_connections()
         yield from self._of_doors()
         yield from self._of_inbox()
+        yield from self._of_outgoing()
         yield from self._of_broker()
         yield from self._of_outbox()
         yield from self._of_loop()
@@ -146,6 +149,15 @@ class ServerCollector(Collector):
             "From a commit to a client's acknowledgement; at most one sample a user and second.",
             spread.acknowledged,
         )
+
+    def _of_outgoing(self) -> Iterator[Metric]:
+        counts = None if self._mover is None else self._mover.counts
+        for name, text in (
+            ("waiting", "Rows published by SQL that are not in the log yet; PostgreSQL only."),
+            ("rejected", "Rows published by SQL that cannot be notifications; PostgreSQL only."),
+        ):
+            found = {} if counts is None else {_ALONE: getattr(counts, name)}
+            yield _gauge(f"outgoing_{name}", text, _ALONE, found)
 
     def _of_broker(self) -> Iterator[Metric]:
         now = self._broker.statistics()

@@ -1,12 +1,12 @@
 // The page: sign in, then the list of notifications joined with the live stream at its cursor.
 
-import { NotifydClient } from "/client.js";
+import { createClient } from "/client.js";
 import { Account, demoUsers } from "./account.js";
 import { $, busy, h } from "./dom.js";
 import { Inbox } from "./inbox.js";
 import { Mail, showLinked } from "./mail.js";
 import { NotificationList } from "./notifications.js";
-import { showStatus, storedTransport } from "./status.js";
+import { isGap, showStatus, storedTransport } from "./status.js";
 import { failed, toast } from "./toast.js";
 import { Watches } from "./watches.js";
 
@@ -33,11 +33,11 @@ function wire(account, client, inbox) {
       inbox.append(await account.call(`/v1/notifications?limit=${PAGE}&before=${before}`), PAGE);
     },
   });
-  client.addEventListener("entry", ({ detail }) => {
-    if (!inbox.entry(detail)) readUnread(account, inbox).catch(failed);
+  client.on("entry", (message) => {
+    if (!inbox.entry(message)) readUnread(account, inbox).catch(failed);
   });
-  client.addEventListener("gap", () => readList(account, inbox).catch(failed));
-  client.addEventListener("fault", ({ detail }) => toast(detail.message, "error"));
+  client.on("recovered", (start) => { if (isGap(start)) readList(account, inbox).catch(failed); });
+  client.on("error", ({ message }) => toast(message, "error"));
   return list;
 }
 
@@ -45,7 +45,7 @@ async function open(account) {
   $("signin").hidden = true;
   $("board").hidden = $("who").hidden = $("status").hidden = false;
   $("who-name").textContent = account.name;
-  const client = new NotifydClient({ getToken: (how) => account.freshToken(how), transport: storedTransport() });
+  const client = createClient({ getToken: (how) => account.freshToken(how), transport: storedTransport() });
   const inbox = new Inbox();
   wire(account, client, inbox);
   showStatus(client);

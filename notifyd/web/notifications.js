@@ -18,7 +18,7 @@ function dealView(deal) {
     : deal.item_name;
   return h("div", { class: "deal" },
     h("div", { class: "what" },
-      h("h3", {}, name),
+      h("h2", {}, name),
       h("p", { class: "where" }, deal.store_name),
       h("p", { class: "why" }, reason(deal))),
     h("div", { class: "price" },
@@ -27,7 +27,7 @@ function dealView(deal) {
       before ? h("del", {}, h("span", { class: "hidden" }, "before "), money(before, deal.currency)) : null));
 }
 
-const textView = (title, text, kind) => h("div", { class: `text ${kind}` }, h("h3", {}, title), h("p", {}, text));
+const textView = (title, text, kind) => h("div", { class: `text ${kind}` }, h("h2", {}, title), h("p", {}, text));
 
 function contentView({ type, data }) {
   switch (type) {

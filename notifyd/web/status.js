@@ -11,7 +11,7 @@ const TRANSPORT_KEY = "notifyd.transport";
 export function describe({ state, reason, transport, retryAt }, now = Date.now()) {
   switch (state) {
     case "live": return { mood: "live", title: "Live", detail: `over ${NAMES[transport]}`, next: "" };
-    case "connecting": return { mood: "wait", title: "Connecting", detail: `over ${NAMES[transport]}`, next: "" };
+    case "connecting": return { mood: "wait", title: "Connecting", detail: transport ? `over ${NAMES[transport]}` : "", next: "" };
     case "waiting": {
       const seconds = Math.max(0, Math.ceil((retryAt - now) / 1000));
       return { mood: "off", title: "Offline", detail: reason, next: seconds ? `next try in ${seconds} s` : "trying again" };
@@ -26,11 +26,14 @@ export function logLine(text) {
   while (list.children.length > LOG_LINES) list.lastElementChild.remove();
 }
 
-const logged = ({ state, reason, transport, recovered }) => {
-  if (state === "live") return `live over ${NAMES[transport]}${recovered ? ", nothing missing" : reason ? ` (${reason})` : ""}`;
-  if (state === "connecting") return `connecting over ${NAMES[transport]}`;
+const logged = ({ state, reason, transport }) => {
+  if (state === "live") return `live over ${NAMES[transport]}`;
+  if (state === "connecting") return transport ? `connecting over ${NAMES[transport]}` : "connecting";
   return `offline: ${reason}`;
 };
+
+/** Whether a stream began without what came before it. */
+export const isGap = ({ recovered, reason }) => !recovered && reason !== "no-cursor";
 
 export const storedTransport = () => sessionStorage.getItem(TRANSPORT_KEY) ?? "auto";
 
@@ -46,15 +49,18 @@ export function showStatus(client) {
     $("status-next").textContent = next && `, ${next}`;
     $("retry").hidden = now.state !== "waiting";
   };
-  client.addEventListener("state", ({ detail }) => {
+  client.on("state", (detail) => {
     if (detail.state === "waiting" || detail.state === "stopped") offline = detail;
     if (detail.state === "live") offline = null;
     logLine(logged(detail));
     draw();
   });
-  client.addEventListener("fault", ({ detail }) => logLine(`the server says ${detail.code}: ${detail.message}`));
-  client.addEventListener("gap", ({ detail }) => logLine(`could not resume (${detail.reason}): reading the list anew`));
-  client.addEventListener("slot", ({ detail }) => logLine(`asked to come back in ${detail.after_ms} ms: ${detail.reason}`));
+  client.on("error", ({ code, message }) => logLine(`the server says ${code}: ${message}`));
+  client.on("recovered", (start) => {
+    if (isGap(start)) logLine(`could not resume (${start.reason}): reading the list anew`);
+    else if (start.recovered) logLine("nothing is missing");
+  });
+  client.on("reconnect", ({ after_ms, reason }) => logLine(`asked to come back in ${after_ms} ms: ${reason}`));
   setInterval(draw, 500);
   draw();
   $("retry").addEventListener("click", () => client.retryNow());

@@ -64,9 +64,11 @@ class Server:
     now_ms: int = NOW_MS
     live: dict[str, int] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
+    connections: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     refreshed: list[tuple[str, Identity]] = field(default_factory=list)
     known_connections: set[str] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
+    revoked: list[tuple[object, ...]] = field(default_factory=list)
     woken: int = 0
 
     def wake_outbox(self) -> None:
@@ -78,6 +80,9 @@ class Server:
     def live_connections(self, user_ids: Sequence[str] | None) -> int:
         return sum(self.live.values() if user_ids is None else (self.live.get(user, 0) for user in user_ids))
 
+    def live_users(self, prefix: str, limit: int) -> list[str]:
+        return sorted(user for user in self.live if user.startswith(prefix))[:limit]
+
     def close_user(self, user_id: str) -> int:
         self.closed.append(user_id)
         return self.live.get(user_id, 0)
@@ -85,6 +90,14 @@ class Server:
     async def erase_user(self, inbox: Any, user_id: str) -> None:
         self.close_user(user_id)
         await erase_user(inbox, user_id)
+
+    async def revoke_token(self, issuer: str, token_id: str, until_ms: int | None) -> int:
+        self.revoked.append((issuer, token_id, until_ms))
+        return 1
+
+    async def revoke_user(self, user_id: str, not_before_ms: int) -> int:
+        self.revoked.append((user_id, not_before_ms))
+        return 2
 
     def refresh(self, connection_id: str, identity: Identity) -> bool:
         self.refreshed.append((connection_id, identity))
@@ -139,15 +152,25 @@ class Api:
 
 
 def make_parts(server: Server, store: Any, inbox: Any, **settings: object) -> ApiParts:
+    config = Config.model_validate(settings)
     return ApiParts(
-        config=Config.model_validate(settings),
+        config=config,
         inbox=inbox,
         store=store,
-        keys=Keys(TokenVerifier(SECRET), publish_keys=["pub", "pub-2"], admin_keys=["adm"]),
+        keys=Keys(
+            TokenVerifier(SECRET),
+            publish_keys=["pub", "pub-2"],
+            admin_keys=["adm"],
+            allowed_origins=config.allowed_origins,
+        ),
         clock=lambda: server.now_ms,
         live_connections=server.live_connections,
+        live_users=server.live_users,
+        user_connections=lambda user_id: server.connections.get(user_id, []),
         close_user=server.close_user,
         refresh=server.refresh,
+        revoke_token=server.revoke_token,
+        revoke_user=server.revoke_user,
         statistics=lambda: {"connections": {"websocket": 2, "sse": 1}, "ready": True, "version": "x"},
         readiness=lambda: server.reasons,
         on_prices=server.on_prices,

@@ -8,7 +8,7 @@ import pytest
 from quart_trio import QuartTrio
 
 from notifyd.api import problems
-from notifyd.api.page import page_blueprint
+from notifyd.api.page import operator_page_blueprint, page_blueprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ def site(tmp_path: Path, failing_api: Callable[[Exception], Api]) -> Api:
     """An app that serves a folder of ours."""
     for name, content in {
         "index.html": "<!doctype html>",
+        "operator.html": "<!doctype html> for operators",
         "client.js": "export {}",
         "style.css": "body {}",
         "icon.svg": "<svg/>",
@@ -96,6 +97,35 @@ async def test_the_package_brings_its_page(failing_api: Callable[[Exception], Ap
     assert (await api.call("GET", "/")).body.lower().startswith(b"<!doctype html>")
     for path in ("/client.js", "/assets/app.js", "/assets/style.css"):
         assert (await api.call("GET", path)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("alone", "found"),
+    [
+        (False, {"/operator": 200, "/": 404, "/client.js": 404, "/assets/style.css": 404}),
+        (True, {"/operator": 200, "/": 200, "/client.js": 200, "/assets/style.css": 200}),
+    ],
+)
+async def test_the_operators_page_brings_its_files_where_it_is_alone(
+    site: Api, tmp_path: Path, alone: bool, found: dict[str, int]
+) -> None:
+    site.app = QuartTrio("operators", static_folder=None)
+    problems.install(site.app)
+    site.app.register_blueprint(operator_page_blueprint(tmp_path, alone=alone))
+    assert {path: (await site.call("GET", path)).status for path in found} == found
+    page = await site.call("GET", "/operator")
+    assert page.body == b"<!doctype html> for operators"
+    assert page.headers["content-security-policy"].startswith("default-src 'self';")
+
+
+async def test_operators_have_their_page_where_their_calls_are(
+    failing_api: Callable[[Exception], Api],
+) -> None:
+    api = failing_api(RuntimeError())
+    assert (await api.call("GET", "/operator")).status == 200
+    assert b"Admin key" in (await api.operator_api().call("GET", "/")).body
+    config = api.parts.config.model_copy(update={"operator_listen": "127.0.0.1:0"})
+    assert (await api.with_parts(config=config).call("GET", "/operator")).status == 404
 
 
 def test_a_package_without_a_page_serves_none(tmp_path: Path) -> None:

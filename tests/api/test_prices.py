@@ -7,7 +7,7 @@ import pytest
 
 from notifyd.api.price_rows import Reader
 from notifyd.messages import iso
-from notifyd.store import history
+from notifyd.store import runs
 from tests.api.conftest import NOW_MS
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def test_prices_are_stored_and_wake_the_checker(api: Api) -> None:
             "image_url": None,
         },
     ]
-    run = await api.parts.store.read(history.next_run)
+    run = await api.parts.store.read(runs.next_run)
     assert run is not None
     assert (run.first_price_id, run.last_price_id) == (1, 2)
 
@@ -126,7 +126,7 @@ async def test_rows_that_are_no_objects_are_bad_rows(api: Api) -> None:
     assert (answer.json["accepted"], answer.json["added"]) == (0, 0)
     assert [each["index"] for each in answer.json["rejected"]] == [0, 1, 2]
     assert api.server.woken == 0
-    assert await api.parts.store.read(history.next_run) is None
+    assert await api.parts.store.read(runs.next_run) is None
 
 
 async def test_known_rows_add_nothing_and_make_no_run(api: Api) -> None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from notifyd.errors import Unavailable
+from notifyd.limits import Rates
 from notifyd.messages import parse_cursor
 
 if TYPE_CHECKING:
@@ -373,3 +374,16 @@ async def test_others_run_while_many_are_read(api: Api, monkeypatch: pytest.Monk
         assert (await publish(api, {"notifications": [{"no": "way"}] * 1000})).status == 201
         nursery.cancel_scope.cancel()
     assert turns > 1000
+
+
+async def test_one_publisher_may_publish_so_many_a_second_and_is_told_to_wait(api: Api) -> None:
+    limited = api.with_parts(publish_rates=Rates(rate=0.001, burst=3))
+    body = {"type": "system-message", "user_id": "ann", "data": {"message": "m"}}
+    many = {"notifications": [body, body]}
+    assert (await limited.call("POST", PATH, as_="pub", body=body)).status == 201
+    assert (await limited.call("POST", PATH, as_="pub", body=many)).status == 201
+    for again in (body, many):
+        refused = await limited.call("POST", PATH, as_="pub", body=again)
+        assert (refused.status, refused.problem["type"]) == (429, "too-many-requests")
+        assert refused.headers["retry-after"] == "1"
+    assert (await limited.call("POST", PATH, as_="pub-2", body=body)).status == 201

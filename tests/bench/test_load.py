@@ -114,12 +114,20 @@ def sabotaged(times: Callable[[int], int], lost_s: float = 20.0) -> Iterator[Loa
 
 
 def _serve(listener: socket.socket, times: Callable[[int], int]) -> None:
-    """The last that connects is the publisher; each byte from it is a broadcast."""
+    """The last that connects is the publisher; each byte from it is a broadcast. Heartbeats go on."""
     clients = [listener.accept()[0] for _ in range(CLIENTS)]
     publisher = listener.accept()[0]
+    publisher.settimeout(LOST_S / 5)
     number = 0
     try:
-        while publisher.recv(1):
+        while True:
+            try:
+                if not publisher.recv(1):
+                    return
+            except TimeoutError:
+                for client in clients:
+                    client.sendall(b"heartbeat")
+                continue
             for client in clients:
                 number += 1
                 client.sendall((b"message" + MARK) * times(number))

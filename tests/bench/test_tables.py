@@ -8,6 +8,7 @@ import pytest
 
 from bench import results, tables
 from bench.capacity import Costs, needs
+from bench.connections import DELIVERY, HEARTBEAT
 from bench.report import Row, at_least, figure
 
 
@@ -39,6 +40,8 @@ LATENCY = kept(
     figure("WebSocket, 100 clients, p99", 3.0, "ms"),
     figure("processor time of an own notification, by batches", 60.0, "µs"),
 )
+
+CONNECTIONS = kept(figure(DELIVERY, 9.0, "µs"), figure(HEARTBEAT, 50.0, "µs"), series=[[10_000, 7000, 5000]])
 
 
 def test_the_document_shows_what_was_measured() -> None:
@@ -74,15 +77,16 @@ def test_memory_is_what_is_in_bytes() -> None:
 
 def test_capacity_needs_all_runs_and_multiplies_what_they_measured() -> None:
     assert "Not measured yet" in tables.capacity({"fanout": FANOUT})
-    every = {"fanout": FANOUT, "latency": LATENCY, "connections": kept(series=[[10_000, 7000, 5000]])}
-    assert tables.costs(every) == pytest.approx(Costs(8e-6, 60e-6, 400e-6, 7000, 2500))
+    every = {"fanout": FANOUT, "latency": LATENCY, "connections": CONNECTIONS}
+    assert tables.costs(every) == pytest.approx(Costs(9e-6, 50e-6, 60e-6, 400e-6, 7000, 2500))
     assert "| memory of the processes | 0.7 GB | 7 GB |" in tables.capacity(every)
 
 
 def test_needs_of_a_hundred_thousand() -> None:
-    need = needs(100_000, Costs(1e-5, 6e-5, 4e-4, 7000, 2500))
+    need = needs(100_000, Costs(1e-5, 5e-5, 6e-5, 4e-4, 7000, 2500))
     assert need.broadcast_s == pytest.approx(1.0004)
-    assert need.heartbeat_cores == pytest.approx(100_000 * 2e-5 / 30)
+    assert need.heartbeat_cores == pytest.approx(100_000 * 5e-5 / 30)
+    assert need.single_cores == pytest.approx(100_000 / 60 * 4e-4)
     assert need.own_cores == pytest.approx(0.1)
     assert need.cores == pytest.approx(2 * need.busy_cores)
     assert need.kernel_gb == pytest.approx(0.25)

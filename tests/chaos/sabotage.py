@@ -186,23 +186,23 @@ def wake_nobody() -> None:
 def checker_cursor_first() -> None:
     """Move the checker's cursor in a transaction of its own, before what it found is written."""
     from notifyd.checker.loop import Checker
-    from notifyd.store import history
+    from notifyd.store import runs
 
     original = Checker.check_next
-    advance = history.advance
+    advance = runs.advance
 
     async def check_next(self: Any) -> bool:
-        run = await self._store.read(history.next_run)
+        run = await self._store.read(runs.next_run)
         if run is not None:
             await self._store.write(partial(advance, run=run))
-        history.next_run, saved = (lambda tx: run), history.next_run
+        runs.next_run, saved = (lambda tx: run), runs.next_run
         try:
             return await original(self)
         finally:
-            history.next_run = saved
+            runs.next_run = saved
 
     Checker.check_next = check_next  # type: ignore[method-assign]
-    history.advance = lambda tx, run: True
+    runs.advance = lambda tx, run: True
 
 
 #: Name, what it does, and the classes of failure by which it shows.

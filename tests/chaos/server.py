@@ -50,6 +50,7 @@ class Server:
     process: trio.Process | None = None
     lives: int = 0
     started_in_s: list[float] = field(default_factory=list)
+    started_with_cpu_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.target.port == 0:
@@ -109,6 +110,7 @@ class Server:
         if wait:
             await self.listening()
             self.started_in_s.append(time.monotonic() - began)
+            self.started_with_cpu_s.append(self.cpu_s())
 
     async def listening(self) -> None:
         """Until it says that it listens. Raises ServerEnded."""
@@ -177,12 +179,27 @@ class Server:
                 return 0
             return answer.status_code
 
+    def cpu_s(self) -> float:
+        """Processor time that the process has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_kb(self) -> int:
         """Memory of the process now."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1])
         return 0
+
+    def ask_for_tasks(self) -> None:
+        """Have a victim with CHAOS_TASKS count its tasks."""
+        Path(self.settings["CHAOS_TASKS"]).unlink(missing_ok=True)
+        self.signal(signal.SIGUSR2)
+
+    def tasks(self) -> int | None:
+        """How many tasks it had when it was asked; None: it has not answered yet."""
+        told = Path(self.settings["CHAOS_TASKS"])
+        return int(told.read_text()) if told.exists() else None
 
     def descriptors(self) -> int:
         """Open file descriptors of the process now."""

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from tests.chaos import faults  # noqa: F401  (registers them)
+from tests.chaos.cluster import open_cluster
 from tests.chaos.gauntlet import gauntlet
 from tests.chaos.run import FAULTS, Run
 from tests.chaos.sabotage import SABOTAGES
@@ -49,6 +50,19 @@ async def test_the_gauntlet_is_passed(run: Run) -> None:
     assert run.failures == []
     assert run.total("delivered") > 300
     assert run.total("resumes") > 5
+
+
+@pytest.mark.postgres
+@pytest.mark.usefixtures("postgres")  # only to be left out where it does not start
+async def test_the_gauntlet_is_passed_on_postgresql_which_is_killed_too(run: Run) -> None:
+    async with open_cluster() as run.cluster:
+        await gauntlet(run)
+        assert run.failures == []
+        assert run.total("delivered") > 300
+        run.name, run.n, run.trials = "database-killed", 2, 0
+        await FAULTS["database-killed"].run(run)
+    assert run.failures == []
+    assert run.trials == 2
 
 
 @pytest.mark.parametrize("sabotage", sorted(CAUGHT_AS))

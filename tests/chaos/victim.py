@@ -8,6 +8,7 @@ shipped carries no hooks. By environment variables:
     CHAOS_SABOTAGE  name of a sabotage (tests/chaos/sabotage.py)
     CHAOS_MAIL      quick: pauses, leases and deadlines of mail are a fraction of what they are
     CHAOS_WINDOW    entries of the window, so that a small one overflows
+    CHAOS_TASKS     a file into which SIGUSR2 writes how many tasks Trio has
 
 Whatever is counted in a thread or on the loop, the process ends there and then, with nothing written after.
 """
@@ -18,6 +19,7 @@ import os
 import signal
 import sys
 from functools import partial, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -31,7 +33,7 @@ from notifyd.errors import ConfigError
 from notifyd.inbox import writer as writing
 from notifyd.inbox.upkeep import Acks
 from notifyd.inbox.writer import Request
-from notifyd.store import history, log, sql, sqlite, watches
+from notifyd.store import log, runs, sql, watches
 from notifyd.transport.connection import Connection
 from notifyd.transport.feed import Feed
 from notifyd.transport.outbox import Outbox
@@ -52,7 +54,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     "end": (Connection, "end"),
     "ack": (Acks, "_written"),
     "rule-state": (watches, "replace_states"),
-    "checker-cursor": (history, "advance"),
+    "checker-cursor": (runs, "advance"),
     "checker-commit": (loop._Commit, "__call__"),
 }
 #: Also points: each statement of the writer's connection, and each COMMIT that has a publication in it.
@@ -109,15 +111,13 @@ def _wrapped(function: Callable[..., Any], trap: Trap, when: str) -> Callable[..
 
 
 def _count_statements(trap: Trap) -> None:
-    original = sqlite.open_engine
+    original = sql.Database.__init__
 
-    def open_engine(*given: Any, **more: Any) -> Any:
-        engine = original(*given, **more)
-        if more["writer"]:
-            event.listen(engine, "before_cursor_execute", lambda *_: trap.passed())
-        return engine
+    def begin(self: Any, dialect: Any) -> None:
+        original(self, dialect)
+        event.listen(self.writer_engine, "before_cursor_execute", lambda *_: trap.passed())
 
-    sqlite.open_engine = open_engine
+    sql.Database.__init__ = begin  # type: ignore[method-assign]
 
 
 def _count_publications(trap: Trap) -> None:
@@ -153,6 +153,14 @@ def make_mail_quick() -> None:
         setattr(smtp, name, 2.0)
 
 
+def _tell_tasks(*_: object) -> None:
+    """In the main thread, between two steps of the loop."""
+    file = Path(os.environ["CHAOS_TASKS"])
+    replacement = file.with_suffix(".new")
+    replacement.write_text(str(trio.lowlevel.current_statistics().tasks_living))
+    os.replace(replacement, file)
+
+
 def main() -> int:
     """Prepare as the environment says, and serve."""
     if "CHAOS_SABOTAGE" in os.environ:
@@ -166,6 +174,8 @@ def main() -> int:
         set_trap(point, trap)
     if "CHAOS_MAIL" in os.environ:
         make_mail_quick()
+    if "CHAOS_TASKS" in os.environ:
+        signal.signal(signal.SIGUSR2, _tell_tasks)
     if "CHAOS_WINDOW" in os.environ:
         entries = int(os.environ["CHAOS_WINDOW"])
         service.open_service = partial(service.open_service, window_entries=entries)

@@ -171,29 +171,31 @@ class World:
                 await self._read_inbox(http, user)
 
     async def _read_inbox(self, http: httpx2.AsyncClient, user: str) -> None:
-        before = ""
+        for item in await self.inbox_of(http, user):
+            if "value" in (data := item["data"]):
+                self.recorder.note(
+                    "chaos",
+                    "list",
+                    user=user,
+                    value=data["value"],
+                    cursor=item["id"],
+                    notification_id=data["notification_id"],
+                )
+        self.recorder.note("chaos", "listed", user=user)
+
+    async def inbox_of(self, http: httpx2.AsyncClient, user: str) -> list[dict[str, Any]]:
+        """All that a user's inbox holds, the newest first."""
+        items: list[dict[str, Any]] = []
         while True:
             answer = await http.get(
                 f"{self.server.target.url}/v1/notifications",
-                params={"limit": PAGE} | ({"before": before} if before else {}),
+                params={"limit": PAGE} | ({"before": items[-1]["id"]} if items else {}),
                 headers={"Authorization": f"Bearer {token_for(user)}"},
             )
             page = answer.raise_for_status().json()["notifications"]
-            for item in page:
-                if "value" in item["data"]:
-                    data = item["data"]
-                    self.recorder.note(
-                        "chaos",
-                        "list",
-                        user=user,
-                        value=data["value"],
-                        cursor=item["id"],
-                        notification_id=data["notification_id"],
-                    )
+            items += page
             if len(page) < PAGE:
-                self.recorder.note("chaos", "listed", user=user)
-                return
-            before = page[-1]["id"]
+                return items
 
 
 def _made(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from sqlalchemy import NullPool, create_engine
 
 from notifyd.cli import main
 from notifyd.clock import wall_ms
@@ -38,10 +39,23 @@ async def _publish(url: str, count: int) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """A database with three notifications."""
+    """A file with three notifications."""
     url = f"sqlite:///{tmp_path}/n.db"
     trio.run(_publish, url, 3)
     return url
+
+
+@pytest.fixture
+def any_url(database_url: str) -> str:
+    """A database of each kind with three notifications."""
+    trio.run(_publish, database_url, 3)
+    return database_url
+
+
+def _harm(url: str, statement: str) -> None:
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -75,6 +89,30 @@ def test_a_database_that_is_not_there_is_not_made(command: list[str], capsys: An
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.postgres
+def test_postgresql_is_copied_by_its_own_program(postgres: Any, capsys: Any, tmp_path: Path) -> None:
+    with postgres.database() as url:
+        code, _, err = _run(capsys, "backup", "copy.db", "--database-url", url)
+    assert code == 2
+    assert "pg_dump" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.postgres
+def test_an_empty_database_gets_no_epoch(postgres: Any, capsys: Any) -> None:
+    with postgres.database("template1") as url:
+        code, _, err = _run(capsys, "restore-epoch", "--database-url", url)
+        assert code == 2
+        assert "not a database of notifyd" in err
+        assert examine(url).problems == ["this is not a database of notifyd"]
+
+
+def test_a_server_that_cannot_be_reached_is_told(capsys: Any) -> None:
+    code, _, err = _run(capsys, "doctor", "--database-url", "postgresql:///x?host=/nowhere")
+    assert code == 2
+    assert "database_url" in err
+
+
 async def test_a_copy_is_one_moment_whatever_is_written_meanwhile(url: str, tmp_path: Path) -> None:
     """A writer commits between any two steps of the copy."""
     path = url.removeprefix("sqlite:///")
@@ -103,10 +141,10 @@ def test_what_cannot_be_copied_leaves_nothing(tmp_path: Path, capsys: Any) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["n.db"]
 
 
-def test_a_new_epoch_is_told_and_nothing_else_changes(url: str, capsys: Any) -> None:
-    before = examine(url).facts
-    code, out, _ = _run(capsys, "restore-epoch", "--database-url", url)
-    after = examine(url).facts
+def test_a_new_epoch_is_told_and_nothing_else_changes(any_url: str, capsys: Any) -> None:
+    before = examine(any_url).facts
+    code, out, _ = _run(capsys, "restore-epoch", "--database-url", any_url)
+    after = examine(any_url).facts
     assert code == 0
     assert before["epoch"] in out
     assert after["epoch"] in out
@@ -114,15 +152,16 @@ def test_a_new_epoch_is_told_and_nothing_else_changes(url: str, capsys: Any) -> 
     assert before["epoch"] != after["epoch"]
 
 
-async def test_the_epoch_is_not_changed_under_a_server(url: str, capsys: Any) -> None:
-    async with open_store(url, clock=wall_ms):
-        code, _, err = await trio.to_thread.run_sync(_run, capsys, "restore-epoch", "--database-url", url)
+async def test_the_epoch_is_not_changed_under_a_server(database_url: str, capsys: Any) -> None:
+    async with open_store(database_url, clock=wall_ms):
+        command = ("restore-epoch", "--database-url", database_url)
+        code, _, err = await trio.to_thread.run_sync(_run, capsys, *command)
     assert code == 2
     assert "another server" in err
 
 
-def test_a_sound_database_has_no_problems(url: str, capsys: Any) -> None:
-    code, out, _ = _run(capsys, "doctor", "--database-url", url)
+def test_a_sound_database_has_no_problems(any_url: str, capsys: Any) -> None:
+    code, out, _ = _run(capsys, "doctor", "--database-url", any_url)
     assert code == 0
     assert "head: 3" in out
     assert "problem:" not in out
@@ -139,17 +178,28 @@ def test_a_sound_database_has_no_problems(url: str, capsys: Any) -> None:
             "INSERT INTO users (user_id, ack_seq) VALUES ('bob', 9)",
             "restored without `notifyd restore-epoch`",
         ),
-        ("INSERT INTO watch_words VALUES (7, 'juice')", "1 rows of watch_words belong to no watch"),
-        ("INSERT INTO connection_marks VALUES ('c', 1, 1, 1)", "1 marks belong to no connection"),
         ("UPDATE meta SET checker_cursor = 9", "the checker is ahead of the prices"),
         ("UPDATE alembic_version SET version_num = '0000'", "run `notifyd migrate`"),
         ("DROP TABLE meta", "not a database of notifyd"),
     ],
 )
-def test_what_is_wrong_is_told(url: str, capsys: Any, damage: str, told: str) -> None:
-    with sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None) as connection:
-        connection.execute(damage)
-    connection.close()
+def test_what_is_wrong_is_told(any_url: str, capsys: Any, damage: str, told: str) -> None:
+    _harm(any_url, damage)
+    code, out, _ = _run(capsys, "doctor", "--database-url", any_url)
+    assert code == 1
+    assert told in out
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("INSERT INTO watch_words VALUES (7, 'juice')", "1 rows of watch_words belong to no watch"),
+        ("INSERT INTO connection_marks VALUES ('c', 1, 1, 1)", "1 marks belong to no connection"),
+    ],
+)
+def test_rows_that_belong_to_nothing_are_told(url: str, capsys: Any, damage: str, told: str) -> None:
+    """PostgreSQL refuses them itself; SQLite checks no references for who does not ask for it."""
+    _harm(url, damage)
     code, out, _ = _run(capsys, "doctor", "--database-url", url)
     assert code == 1
     assert told in out
@@ -167,10 +217,10 @@ def test_a_damaged_file_is_told(url: str, capsys: Any) -> None:
     assert "the file is damaged" in out
 
 
-def test_settings_that_weaken_a_promise_are_notes(url: str, capsys: Any) -> None:
+def test_settings_that_weaken_a_promise_are_notes(any_url: str, capsys: Any) -> None:
     weak = ["--drain-seconds", "0", "--canary-seconds", "0", "--retention-days", "0.5"]
     weak += ["--max-rows-per-user", "5", "--heartbeat-seconds", "120"]
-    code, out, _ = _run(capsys, "doctor", "--database-url", url, *weak)
+    code, out, _ = _run(capsys, "doctor", "--database-url", any_url, *weak)
     assert code == 0
     for name in (
         "drain_seconds",

@@ -112,6 +112,11 @@ def test_every_setting_is_a_flag_of_serve(run: Any) -> None:
         (["publish", "--user", "a", "--message", "x", "--key", "é"], "--key"),
         (["publish", "--user", "a", "--message", "x", "--url", "ftp://h"], "write http://HOST:PORT"),
         (["publish", "--user", "a", "--message", "x", "--severity", "loud"], "severity"),
+        (["publish", "-", "--user", "a"], "with FILE each line says all of its notification"),
+        (["publish", "f.jsonl", "--type", "x-a"], "leave those options out"),
+        (["publish", "--user", "a", "--message", "x", "--batch", "b"], "--batch goes with FILE"),
+        (["publish", "-"], "give a publish key"),
+        (["listen", "--token", "t", "--transport", "pigeon"], "transport"),
         (["listen"], "--user USER or --token TOKEN"),
         (["listen", "--user", "a", "--token", "t"], "--user USER or --token TOKEN"),
         (["listen", "--user", "a"], "set jwt_secret"),
@@ -294,3 +299,9 @@ def test_a_reader_that_left_is_no_failure() -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_versions_of_what_strangers_bytes_go_through(run: Any) -> None:
+    out = run("--versions").out
+    assert "pyjwt " in out
+    assert "(at least 2.13.0)" in out

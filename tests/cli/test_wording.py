@@ -114,6 +114,10 @@ def test_money(units: int, currency: str, text: str) -> None:
         (Status("closed"), None),
         (Status("waiting", "lost\x1b", 1.25), "lost ; trying again in 1.2 s"),
         (Status("connected", recovered=True, cursor="e-5"), "connected, resumed from e-5"),
+        (
+            Status("connected", recovered=True, cursor="e-5", transport="sse"),
+            "connected over SSE, resumed from e-5",
+        ),
         (Status("connected", recovered=False, reason="no-cursor", cursor="e-5"), "connected, live from e-5"),
     ],
 )

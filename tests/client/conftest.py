@@ -119,7 +119,12 @@ class Harness:
     ) -> AsyncGenerator[tuple[Client, FakeServer], None]:
         """A client of a server with these scripts; waits are half of their bound."""
         server = FakeServer(self._nursery, list(scripts))
-        chosen: dict[str, Any] = {"token": "t", "draw": lambda: 0.5, "dial": server.dial} | options
+        chosen: dict[str, Any] = {
+            "token": "t",
+            "transport": "websocket",
+            "draw": lambda: 0.5,
+            "dial": server.dial,
+        } | options
         async with open_client("http://server.example", **chosen) as client:
             yield client, server
 

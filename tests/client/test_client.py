@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from notifyd.client import Client, ServerRefused, Status, open_client
-from notifyd.client.conversation import OPEN_SECONDS
+from notifyd.client.talk import OPEN_SECONDS
 from notifyd.errors import Unavailable
 from notifyd.messages import ConnectionEstablished, ErrorData, Message, SystemMessage
 
@@ -107,7 +107,9 @@ async def test_a_gap_is_told_and_the_new_place_taken(autojump_clock: MockClock, 
         assert isinstance(hello.data, ConnectionEstablished)
         assert entry.id == "e2-5"
     assert [status.state for status in statuses] == ["connecting", "connected", "closed"]
-    assert statuses[1] == Status("connected", recovered=False, reason="other-epoch", cursor="e2-4")
+    assert statuses[1] == Status(
+        "connected", recovered=False, reason="other-epoch", cursor="e2-4", transport="websocket"
+    )
 
 
 async def test_waits_grow_until_a_connection_lasts(autojump_clock: MockClock, harness: Harness) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifyd.client.policy import Received, Reconnects, closed, lost, refused
+from notifyd.client.policy import Ended, Received, Reconnects, Transports, closed, lost, refused
 from notifyd.errors import CloseCode
 from notifyd.messages import Cursor, parse_cursor
+
+if TYPE_CHECKING:
+    from notifyd.client.policy import TransportChoice
 
 
 @pytest.mark.parametrize("code", list(CloseCode))
@@ -140,3 +145,80 @@ def test_each_entry_is_new_once_however_the_wire_repeats(seqs: list[int]) -> Non
         received.advance(place)
     assert taken == sorted(set(taken))
     assert max(seqs, default=0) == max(taken, default=0)
+
+
+# --- which transport -----------------------------------------------------------------------------------
+
+OURS = b'{"type": "urn:notifyd:problem:forbidden", "detail": "Origin"}'
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        lost("no answer"),
+        refused(403, {}, b"<h1>No</h1>"),
+        refused(404, {}, b""),
+        refused(426, {}, b'{"type": "urn:notifyd:problem:upgrade-required"}'),
+        closed(1002, None),
+        closed(1006, None),
+    ],
+)
+def test_sse_follows_at_once_where_a_websocket_does_not_get_through(ended: Ended) -> None:
+    transports = Transports()
+    assert transports.next(0) == "websocket"
+    assert transports.failed("websocket", ended)
+    assert transports.next(0) == "sse"
+
+
+@pytest.mark.parametrize(
+    "ended", [refused(403, {}, OURS), refused(503, {}, OURS), closed(4501, None), closed(1013, None)]
+)
+def test_what_the_server_says_itself_changes_no_transport(ended: Ended) -> None:
+    transports = Transports()
+    assert not transports.failed("websocket", ended)
+    assert transports.next(0) == "websocket"
+
+
+def test_a_server_that_is_away_behind_its_proxy_is_no_reason_the_first_time() -> None:
+    transports = Transports()
+    assert not transports.failed("websocket", refused(502, {}, b""))
+    assert transports.next(0) == "websocket"
+    assert transports.failed("websocket", refused(502, {}, b""))
+    assert transports.next(0) == "sse"
+    assert not transports.failed("sse", refused(502, {}, b""))
+    assert transports.next(0) == "websocket"
+
+
+def test_where_sse_fails_too_both_are_tried_in_turn() -> None:
+    transports = Transports()
+    for _ in range(3):
+        assert transports.next(0) == "websocket"
+        assert transports.failed("websocket", lost(""))
+        assert transports.next(0) == "sse"
+        assert not transports.failed("sse", lost(""))
+
+
+def test_sse_is_remembered_and_a_websocket_tried_later_and_later() -> None:
+    transports, now = Transports(), 0.0
+    for wait_s in (300.0, 600.0, 1200.0, 2400.0, 3600.0, 3600.0):
+        assert transports.next(now) == "websocket"
+        assert transports.failed("websocket", lost(""))
+        transports.established("sse", now)
+        assert transports.next(now + wait_s - 1) == "sse"
+        assert not transports.failed("sse", lost("")), "a server that is away for a moment changes nothing"
+        transports.established("sse", now + wait_s - 1)
+        assert transports.next(now + wait_s - 1) == "sse"
+        now += wait_s
+    transports.established("websocket", now)
+    assert transports.failed("websocket", lost(""))
+    transports.established("sse", now)
+    assert transports.next(now + 299) == "sse"
+    assert transports.next(now + 301) == "websocket"
+
+
+@pytest.mark.parametrize("choice", ["websocket", "sse"])
+def test_a_chosen_transport_stays(choice: TransportChoice) -> None:
+    transports = Transports(choice)
+    assert transports.next(0) == choice
+    assert not transports.failed("sse" if choice == "sse" else "websocket", lost(""))
+    assert transports.next(0) == choice

@@ -122,5 +122,5 @@ def test_cron(document: Callable[[str], Any], notifyd: Any, name: str, message: 
 def test_consoles(document: Callable[[str], Any], notifyd: Any) -> None:
     for block in document("docs/publish.md").consoles():
         notifyd.terminal().run(block)
-    assert [entry["data"]["severity"] for entry in entries(notifyd)] == ["error"]
+    assert [entry["data"]["severity"] for entry in entries(notifyd)] == ["error", "info"]
     assert os.environ.get("NOTIFYD_KEY") is None

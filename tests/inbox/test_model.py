@@ -6,11 +6,19 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from notifyd.errors import NotFound
 from notifyd.inbox import marking, reading
@@ -22,6 +30,7 @@ from notifyd.store.sql import Call, open_database, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from notifyd.inbox import Listing
     from notifyd.store.base import Transaction
@@ -45,13 +54,20 @@ class Known:
 
 
 class Log(RuleBasedStateMachine):
+    """Each history in a new database, which `new_database` makes in a folder."""
+
     names = Bundle("names")
+
+    def __init__(self, new_database: Callable[[Path], AbstractContextManager[str]]) -> None:
+        super().__init__()
+        self.new_database = new_database
 
     @initialize()
     def begin(self) -> None:
         self.stack = ExitStack()
         folder = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.database = self.stack.enter_context(open_database(f"sqlite:///{folder}/x.db", busy_s=1))
+        url = self.stack.enter_context(self.new_database(Path(folder)))
+        self.database = self.stack.enter_context(open_database(url, busy_s=5))
         self.now = 1_000
         self.epoch = prepare(self.database, self.now)
         self.head = 0
@@ -209,5 +225,10 @@ class Log(RuleBasedStateMachine):
             assert page.cursor == (self.epoch, self.head)
 
 
-Log.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
-TestLog = Log.TestCase
+def test_log(on_postgres: Any, new_database: Callable[[Path], AbstractContextManager[str]]) -> None:
+    """Fewer histories on PostgreSQL, where each needs a database of its own."""
+    examples = 30 if on_postgres is None else 5
+    run_state_machine_as_test(
+        partial(Log, new_database),  # type: ignore[arg-type]
+        settings=settings(max_examples=examples, stateful_step_count=25, deadline=None),
+    )

@@ -138,7 +138,7 @@ def _opener(connect: Any) -> Callable[..., AbstractAsyncContextManager[Stream]]:
 class SseReader:
     """Server-sent events by h11 and the WHATWG's rules for lines, as far as notifyd uses them."""
 
-    def __init__(self, tcp: trio.SocketStream) -> None:
+    def __init__(self, tcp: trio.abc.Stream) -> None:
         self._tcp = tcp
         self._http = h11.Connection(h11.CLIENT)
         self._text = b""
@@ -155,7 +155,7 @@ class SseReader:
 
     async def _next(self) -> Any:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await self._tcp.receive_some(65536))
+            self._http.receive_data(bytes(await self._tcp.receive_some(65536)))
         return event
 
     async def event(self) -> Any:

@@ -87,11 +87,15 @@ class Commands:
         command = [sys.executable, "-m", "notifyd", *arguments]
         return {"command": command, "cwd": self.folder, "env": self._clean | {"COLUMNS": "200"}}
 
-    async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    async def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         with trio.fail_after(PATIENCE_S):
             done = await trio.run_process(
-                **self._how(arguments), capture_stdout=True, capture_stderr=True, check=False
+                **self._how(arguments),
+                stdin=stdin.encode(),
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
             )
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -288,3 +292,74 @@ async def _until(holds: Callable[[], bool]) -> None:
     with trio.fail_after(PATIENCE_S):
         while not holds():  # noqa: ASYNC110 - a file of another process has no event
             await trio.sleep(0.01)
+
+
+def line(user_id: str, text: str, **more: Any) -> str:
+    body = {"user_id": user_id, "type": "system-message", "data": {"message": text}} | more
+    return json.dumps(body) + "\n"
+
+
+async def test_many_are_published_from_standard_input_and_safely_again(commands: Commands) -> None:
+    good = [line("ann", f"number {number}") for number in range(1500)]
+    async with commands.serve() as server:
+        first = await commands.run("publish", "-", stdin="".join(good))
+        assert (first.returncode, first.stderr) == (0, "")
+        assert first.stdout == "1,500 lines read: 1,500 stored new, 0 already there, 0 rejected\n"
+        again = await commands.run(
+            "publish", "-", stdin="".join([*good[:700], line("ann", "new"), *good[700:]])
+        )
+        assert again.stdout == "1,501 lines read: 1 stored new, 1,500 already there, 0 rejected\n"
+        other = await commands.run("publish", "-", "--batch", "monday", stdin=good[0])
+        assert other.stdout == "1 lines read: 1 stored new, 0 already there, 0 rejected\n"
+        assert await server.end(signal.SIGTERM) == 0
+
+
+async def test_what_is_rejected_is_told_with_its_line(commands: Commands) -> None:
+    text = "".join(
+        [
+            line("ann", "good"),
+            "{nonsense\n",
+            "\n",
+            line("ann", "x", type="unheard-of"),
+            line("ann", "x", broadcast=True),
+            line("ann", "x", user_ids=[f"u{n}" for n in range(10_001)]).replace('"user_id": "ann", ', ""),
+            line("ann", "good as well"),
+        ]
+    )
+    file = commands.folder / "notifications.jsonl"
+    file.write_text(text)
+    async with commands.serve() as server:
+        ran = await commands.run("publish", file.name)
+        assert ran.returncode == 1
+        assert ran.stdout == "6 lines read: 2 stored new, 0 already there, 4 rejected\n"
+        told = ran.stderr.splitlines()
+        assert [each.partition(": ")[0] for each in told] == ["line 2", "line 4", "line 5", "line 6"]
+        assert "not JSON" in told[0]
+        assert "unheard-of" in told[1]
+        assert told[2] == "line 5: Say exactly one of user_id, user_ids and broadcast: true"
+        assert "longer than 65,536 bytes" in told[3]
+        assert not any("notifications[" in each for each in told)
+        printed = await commands.run("publish", file.name, "--json")
+        outcomes = [json.loads(each) for each in printed.stdout.splitlines()]
+        assert [each["line"] for each in outcomes] == [1, 2, 4, 5, 6, 7]
+        assert [each["status"] for each in outcomes] == [200, 400, 422, 422, 400, 200]
+        assert await server.end(signal.SIGTERM) == 0
+
+
+async def test_a_server_that_stays_away_ends_publishing_with_a_line_to_go_on_from(commands: Commands) -> None:
+    commands.listen_on("127.0.0.1:9")  # nobody is there
+    ran = await commands.run("publish", "-", "--retry", "1s", stdin=line("ann", "x"))
+    assert ran.returncode == 1
+    assert "stopped at line 1: cannot reach" in ran.stderr
+    assert "send the same again" in ran.stderr
+
+
+async def test_listen_over_sse(commands: Commands) -> None:
+    async with commands.serve() as server:
+        arguments = ("listen", "--user", "ann", "--transport", "sse", "--count", "1")
+        async with commands.start(*arguments) as listening:
+            await listening.err.until("connected over SSE, live from")
+            await commands.run("publish", "--user", "ann", "--message", "Hello")
+            await listening.out.until("Hello")
+            assert await listening.end() == 0
+        assert await server.end(signal.SIGTERM) == 0

@@ -11,8 +11,10 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from notifyd.inbox import Mover
+from notifyd.clock import wall_ms
+from notifyd.inbox import Mover, open_inbox
 from notifyd.service import open_service
+from notifyd.store.sql import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.postgres
 
 PATIENCE_S = 20
+DAY_MS = 24 * 3600 * 1000
 
 
 @pytest.fixture
@@ -211,7 +214,7 @@ async def test_the_listener_comes_back_when_its_connection_is_lost(service: Serv
 
 async def test_a_row_that_two_movers_see_is_told_once(service: Service, connect: Any) -> None:
     app = connect()
-    movers = [Mover(service.store, service.inbox) for _ in range(3)]
+    movers = [Mover(service.store, service.inbox, wall_ms, DAY_MS) for _ in range(3)]
     for number in range(5):
         publish(app, f"{number}")
         app.commit()
@@ -220,6 +223,42 @@ async def test_a_row_that_two_movers_see_is_told_once(service: Service, connect:
                 nursery.start_soon(mover.move)
     await until(lambda: texts_of(service), [f"{number}" for number in range(5)])
     await until(lambda: left(app), [])
+
+
+async def test_what_was_put_aside_goes_after_the_retention(service: Service, connect: Any) -> None:
+    app = connect()
+    for type_ in ("bad", "worse"):
+        app.execute("SELECT notifyd_publish('ann', %s, '{}')", (type_,))
+    app.commit()
+    await until(lambda: left_waiting(app), 0)
+    now_ms = [wall_ms() + DAY_MS - 60_000]
+    mover = Mover(service.store, service.inbox, lambda: now_ms[0], DAY_MS)
+    await mover.tidy()
+    assert mover.counts == (0, 2)
+    app.execute("UPDATE outgoing SET created_ms = created_ms - 120000 WHERE type = 'bad'")
+    app.commit()
+    await mover.tidy()
+    assert mover.counts == (0, 1)
+    assert [row[0] for row in await left(app)] == ["worse"]
+
+
+async def test_what_waits_is_counted_and_never_deleted(make_config: Any, connect: Any) -> None:
+    """No server's mover takes the rows, for this one has only a store and an inbox."""
+    app = connect()
+    url = make_config().database_url
+    async with (
+        open_store(url, clock=wall_ms) as store,
+        open_inbox(store, clock=wall_ms, retention_ms=DAY_MS, max_rows_per_user=9) as inbox,
+    ):
+        mover = Mover(store, inbox, wall_ms, DAY_MS)
+        publish(app, "old")
+        app.execute("UPDATE outgoing SET created_ms = 0")
+        app.commit()
+        await mover.tidy()
+        assert mover.counts == (1, 0)
+        await mover.move()
+        await mover.tidy()
+        assert mover.counts == (0, 0)
 
 
 async def test_only_who_was_granted_it_may_publish(service: Service, connect: Any) -> None:

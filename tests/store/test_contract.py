@@ -11,7 +11,7 @@ from sqlalchemy import insert, select
 
 from notifyd.clock import wall_ms
 from notifyd.errors import StatementFailed
-from notifyd.store import log
+from notifyd.store import log, retention
 from notifyd.store import users as users_of
 from notifyd.store.base import NewEntry
 from notifyd.store.schema import users
@@ -67,6 +67,22 @@ async def test_commits_come_in_the_order_of_seq_without_gaps(store: Store) -> No
         for number in range(8):
             nursery.start_soon(write, "u" if number % 2 else None)
     assert seen == list(range(1, 49))
+
+
+async def test_no_jump_of_the_wall_clock_makes_a_key_forgotten(database_url: str) -> None:
+    """Neither while the server runs nor while it does not."""
+    now_ms = [1_700_000_000_000]
+    key, given = log.Key("p", "k"), {log.Key("p", "k"): log.Answer(b"h", 1, "n")}
+    async with open_store(database_url, clock=lambda: now_ms[0]) as store:
+        await store.write(partial(log.remember, given=given))
+        for hours in (25, -50):
+            now_ms[0] += hours * 3_600_000
+            assert await store.read(partial(log.answers, keys=[key])) == given
+            assert await store.write(retention.forget_answers) == 0
+    now_ms[0] += 90 * 3_600_000
+    async with open_store(database_url, clock=lambda: now_ms[0]) as store:
+        assert await store.read(partial(log.answers, keys=[key])) == given
+        assert await store.write(retention.forget_answers) == 0
 
 
 async def test_what_fails_leaves_nothing_not_even_a_seq(store: Store) -> None:

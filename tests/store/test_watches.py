@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, delete
 
 from notifyd.messages import encode_json
-from notifyd.store import history, item_words, prices, watches
-from notifyd.store.history import Compared, ComparedStore, Run, RunPrice, SeriesLowest, SeriesPrice, Told
+from notifyd.store import evidence, history, item_words, prices, runs, watches
+from notifyd.store.evidence import Compared, ComparedStore, Told
+from notifyd.store.history import SeriesLowest, SeriesPrice
 from notifyd.store.json_rows import records
 from notifyd.store.prices import Batch, add_batch
+from notifyd.store.runs import Run, RunPrice
 from notifyd.store.schema import metadata
 from notifyd.store.schema import watches as watch_table
 from notifyd.store.watch_rules import (
@@ -168,10 +170,10 @@ def test_the_index_finds_what_a_look_at_every_watch_finds(
         history._newest_of_series,
         history._lowest,
         history._window,
-        history._told,
-        history._compared,
-        history._compared_stores,
-        history._run_prices,
+        evidence._told,
+        evidence._compared,
+        evidence._compared_stores,
+        runs._run_prices,
         history._recent_lowest,
         history._steps,
         history._others_lowest,
@@ -230,28 +232,28 @@ def test_history_is_what_was_stored_before(tables: Tables) -> None:
 
 
 def test_runs_come_in_turn_and_the_cursor_moves_once(tables: Tables) -> None:
-    assert tables.read(history.next_run) is None
+    assert tables.read(runs.next_run) is None
     post(tables, 1, ("a", "3", 50, 100), ("b", '"3"', 20, 70))
     post(tables, 2, ("a", "3", 51, 100))
-    run = tables.read(history.next_run)
+    run = tables.read(runs.next_run)
     assert run == Run(1, 1, 2, 0)
-    assert sorted(records(tables.read(history.run_prices, 1, 2), RunPrice)) == [
+    assert sorted(records(tables.read(runs.run_prices, 1, 2), RunPrice)) == [
         RunPrice(1, 1, 50, 100, "a", "3", "USD"),
         RunPrice(2, 2, 20, 70, "b", '"3"', "USD"),
     ]
-    assert tables.write(history.advance, run) is True
-    assert tables.write(history.advance, run) is False
-    assert tables.read(history.next_run) == Run(2, 3, 3, 1)
+    assert tables.write(runs.advance, run) is True
+    assert tables.write(runs.advance, run) is False
+    assert tables.read(runs.next_run) == Run(2, 3, 3, 1)
 
 
 def test_evidence(tables: Tables) -> None:
     post(tables, 1, ("a", "3", 50, 100), ("a", "4", 10, 70), ("a", "5", 40, 70), ("a", "3", 51, 90))
     post(tables, 2, ("a", "3", 52, 95), ("a", "6", 52, 1), ("b", "7", 52, 1))
-    (told,) = records(tables.read(history.told, keys((5, 0))), Told)
+    (told,) = records(tables.read(evidence.told, keys((5, 0))), Told)
     assert told == Told(5, "Item a", "Store 3", None, None, None, 2)
-    assert records(tables.read(history.compared, keys((5, 40))), Compared) == [(5, 2)]
-    assert records(tables.read(history.compared, keys((5, 10))), Compared) == [(5, 3)]
-    stores = records(tables.read(history.compared_stores, keys((5, 40))), ComparedStore)
+    assert records(tables.read(evidence.compared, keys((5, 40))), Compared) == [(5, 2)]
+    assert records(tables.read(evidence.compared, keys((5, 10))), Compared) == [(5, 3)]
+    stores = records(tables.read(evidence.compared_stores, keys((5, 40))), ComparedStore)
     assert sorted(stores) == [(5, "3"), (5, "5")]
 
 

@@ -173,3 +173,44 @@ async def test_nobody_behind_it_is_a_reset() -> None:
 def test_delays_are_those_of_the_given_random_numbers() -> None:
     link = Link(latency_s=1, jitter_s=1, loss=1, resend_s=5)
     assert link.delay_s(random.Random(3)) == link.delay_s(random.Random(3)) >= 6
+
+
+HEAD = b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\n\r\n"
+
+
+async def test_a_refused_upgrade_is_answered_by_the_proxy_and_nothing_else_is() -> None:
+    async with echo_behind() as (proxy, _):
+        proxy.upgrades = "refuse"
+        async with await trio.open_tcp_stream(proxy.host, proxy.port) as client:
+            await client.send_all(HEAD[:20])
+            await client.send_all(HEAD[20:])
+            answer = b"".join([bytes(part) async for part in client])
+            assert answer.startswith(b"HTTP/1.1 403 ")
+        plain = b"GET /events HTTP/1.1\r\nHost: h\r\n\r\nand more"
+        async with await trio.open_tcp_stream(proxy.host, proxy.port) as client:
+            await client.send_all(plain)
+            assert await exactly(client, len(plain)) == plain
+
+
+async def test_a_swallowed_upgrade_is_answered_and_then_nothing_comes() -> None:
+    async with echo_behind() as (proxy, _):
+        proxy.upgrades = "swallow"
+        async with await trio.open_tcp_stream(proxy.host, proxy.port) as client:
+            await client.send_all(HEAD + b"x" * 200_000)
+            assert await exactly(client, len(HEAD)) == HEAD
+            with trio.move_on_after(0.2) as waited:
+                await client.receive_some()
+            assert waited.cancelled_caught
+
+
+async def test_a_buffered_upgrade_comes_in_great_pieces() -> None:
+    async with echo_behind() as (proxy, _):
+        proxy.upgrades = "buffer"
+        async with await trio.open_tcp_stream(proxy.host, proxy.port) as client:
+            await client.send_all(HEAD + b"x" * 1000)
+            assert await exactly(client, len(HEAD)) == HEAD
+            with trio.move_on_after(0.2) as waited:
+                await client.receive_some()
+            assert waited.cancelled_caught
+            await client.send_all(b"y" * 64 * 1024)
+            assert await exactly(client, 64 * 1024) == b"x" * 1000 + b"y" * (64 * 1024 - 1000)

@@ -107,6 +107,8 @@ SMUGGLING = {
     "two hosts": head_of(b"Host: other\r\n"),
     "host with user": b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
     "host with path": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "host with an empty label": b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n",
+    "host with a long label": b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % (b"a" * 64),
     "host above ASCII": b"GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n",
     "lower-case method": head_of(b"", b"get / HTTP/1.1"),
     "unknown method": head_of(b"", b"SMUGGLE / HTTP/1.1"),

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from notifyd.vitals.loop_lag import EVERY_S, MEMORY_S, LoopLag
+from notifyd.vitals.loop_lag import EVERY_S, MEMORY_S, MOMENT_S, LoopLag
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -42,3 +42,11 @@ def test_the_longest_is_remembered_for_a_minute_or_two() -> None:
     assert lag.longest(1000.5 + 5 * MEMORY_S) == 0.0
     lag.note(2000.0, 2000.0)
     assert lag.longest(2000.0) == 0.0
+
+
+def test_the_lag_of_this_moment_is_soon_forgotten() -> None:
+    lag = LoopLag()
+    lag.note(1000.5, 1000.0)
+    assert lag.longest_now(1000.5 + MOMENT_S / 2) == 0.5
+    assert lag.longest_now(1000.5 + 2 * MOMENT_S) == 0.0
+    assert lag.longest(1000.5 + 2 * MOMENT_S) == 0.5

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import deals, durable, inside, kill, mail, network, process, soak
+from tests.chaos.faults import database, deals, durable, inside, kill, mail, network, power, process, soak
 
-__all__ = ["deals", "durable", "inside", "kill", "mail", "network", "process", "soak"]
+__all__ = [
+    "database",
+    "deals",
+    "durable",
+    "inside",
+    "kill",
+    "mail",
+    "network",
+    "power",
+    "process",
+    "soak",
+]

@@ -14,7 +14,6 @@ import trio
 
 from notifyd.store.care import examine
 from tests.chaos.publishers import PUBLISH_KEY
-from tests.chaos.readers import token_for
 from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.server import ServerEnded
 
@@ -127,20 +126,9 @@ async def _checked(world: World, items: set[str], expected: dict[str, set[str]])
 
 async def alerts(world: World, user: str) -> list[str]:
     """The items of all deals in a user's inbox."""
-    items: list[str] = []
-    before = ""
     async with httpx2.AsyncClient(timeout=8, trust_env=False) as http:
-        while True:
-            answer = await http.get(
-                f"{world.server.target.url}/v1/notifications",
-                params={"limit": 100} | ({"before": before} if before else {}),
-                headers={"Authorization": f"Bearer {token_for(user)}"},
-            )
-            page = answer.raise_for_status().json()["notifications"]
-            items += [deal["item_id"] for each in page for deal in each["data"].get("deals", ())]
-            if len(page) < 100:
-                return items
-            before = page[-1]["id"]
+        inbox = await world.inbox_of(http, user)
+    return [deal["item_id"] for each in inbox for deal in each["data"].get("deals", ())]
 
 
 async def _compare(run: Run, world: World, expected: dict[str, set[str]]) -> None:
@@ -153,7 +141,7 @@ async def _compare(run: Run, world: World, expected: dict[str, set[str]]) -> Non
         run.figures["alerts"] = run.figures.get("alerts", 0) + len(found)
 
 
-@fault("migration", "F22", promises="P1", n=40, only_sqlite=True)
+@fault("migration", "F22", promises="P1", n=40)
 async def migration(run: Run) -> None:
     """kill -9 at the N-th statement of making the tables of a new database, N = 1, 2, 3, …: the next start
     makes them, and `notifyd doctor` finds no problem."""
@@ -179,21 +167,20 @@ async def migration(run: Run) -> None:
     run.figures["reached"] = reached
 
 
-@fault("restore", "F22", promises="P6", n=5, only_sqlite=True)
+@fault("restore", "F22", promises="P6", n=5)
 async def restore(run: Run) -> None:
-    """`notifyd backup` under load, more is published, the database is replaced by the copy and gets a new
-    epoch: every tab is told `recovered: false`, nobody is told of continuity that is none."""
+    """`notifyd backup` (PostgreSQL: pg_dump) under load, more is published, the database is replaced by the
+    copy and gets a new epoch: every tab is told `recovered: false`, nobody of continuity that is none."""
     for _ in range(run.n):
         async with run.world(Load(users=3, readers=9, publishers=2, churn=0)) as world:
             await world.server.start()
             await world.begin()
             await trio.sleep(1)
-            copy = world.folder / "copy.db"
-            await _command(world, "backup", str(copy))
+            await _save(run, world)
             await trio.sleep(1)
             world.fault("yesterday's copy is restored")
             await world.server.kill()
-            await trio.to_thread.run_sync(_replace, world.folder / "notifyd.db", copy)
+            await _bring_back(run, world)
             await _command(world, "restore-epoch")
             told = [reader.gaps for reader in world.readers]
             await world.server.start()
@@ -206,6 +193,22 @@ async def restore(run: Run) -> None:
             run.expect(not examine(world.server.database_url).problems, "the doctor found problems")
         run.trials += 1
         run.progress(f"{run.trials} of {run.n}")
+
+
+async def _save(run: Run, world: World) -> None:
+    copy = world.folder / "copy.db"
+    if run.cluster is None:
+        await _command(world, "backup", str(copy))
+    else:
+        await trio.to_thread.run_sync(run.cluster.save, world.server.database_url, copy)
+
+
+async def _bring_back(run: Run, world: World) -> None:
+    copy = world.folder / "copy.db"
+    if run.cluster is None:
+        await trio.to_thread.run_sync(_replace, world.folder / "notifyd.db", copy)
+    else:
+        await trio.to_thread.run_sync(run.cluster.bring_back, world.server.database_url, copy)
 
 
 def _replace(database: Path, copy: Path) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import signal
 import sqlite3
 import subprocess
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
+from tests.chaos.cluster import hold_lock, open_cluster
 from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.server import ServerEnded
 from tests.chaos.victim import names
 from tests.chaos.world import World, until, wait_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 #: Trials with one database and one history.
@@ -46,7 +47,7 @@ async def _die(run: Run, world: World, what: str) -> bool:
     return False
 
 
-@fault("fsync", "F2", promises="P1 P2 P3", n=60, needs=("strace",), only_sqlite=True)
+@fault("fsync", "F2", promises="P1 P2 P3", n=60, needs=("strace",), only="sqlite")
 async def fsync(run: Run) -> None:
     """kill -9 on entering the N-th fdatasync of a life, for N = 1, 2, 3, …: those of starting, of commits and
     of checkpoints; a row that was acknowledged is there, one that was not may be."""
@@ -107,7 +108,7 @@ async def points(run: Run) -> None:
     run.figures["reached"] = reached
 
 
-@fault("eio", "F4", promises="P1 P20", n=5, needs=("strace",), only_sqlite=True)
+@fault("eio", "F4", promises="P1 P20", n=5, needs=("strace",), only="sqlite")
 async def eio(run: Run) -> None:
     """From a random commit on every fsync fails with EIO: nothing is acknowledged after the first failure,
     publishers get 503, /readyz is not 200 any more, the log says why, and the process ends by itself."""
@@ -160,15 +161,16 @@ async def _ends_after_eio(run: Run, world: World) -> None:
     run.figures["told_503"] = run.figures.get("told_503", 0) + len(refused)
 
 
-@fault("disk-full", "F5", promises="P1 P2", n=5, only_sqlite=True)
+@fault("disk-full", "F5", promises="P1 P2", n=5)
 async def disk_full(run: Run) -> None:
-    """The database lies on a small tmpfs that another program fills: publishers get 507 and nothing else,
-    connections stay, and with the space the service is back within 5 s."""
+    """The database (PostgreSQL: its whole data directory) lies on a small tmpfs that another program fills:
+    publishers get 507 and nothing else, connections stay, and the service is back within 5 s of the space."""
     for _ in range(run.n):
-        with _tmpfs(run.folder / "small", "8m") as mount:
+        async with _small_disk(run) as mount:
             load = Load(users=2, readers=6, publishers=2, churn=0, transports=("websocket", "sse"))
             async with run.world(load) as world:
-                world.server.database_url = f"sqlite:///{mount}/notifyd.db"
+                if run.cluster is None:
+                    world.server.database_url = f"sqlite:///{mount}/notifyd.db"
                 await world.server.start()
                 await world.begin()
                 await trio.sleep(0.5)
@@ -202,6 +204,20 @@ async def _fill_and_free(run: Run, world: World, mount: Path) -> None:
     run.expect(await world.server.status_of("/readyz") in (200, 503), "no answer of /readyz")
 
 
+@asynccontextmanager
+async def _small_disk(run: Run) -> AsyncIterator[Path]:
+    """Where the next world's database lies, in a cluster of its own if it is PostgreSQL's."""
+    if run.cluster is None:
+        with _tmpfs(run.folder / "small", "8m") as mount:
+            yield mount
+        return
+    cluster = run.cluster
+    with _tmpfs(run.folder / "small", "160m") as mount:
+        async with open_cluster(mount / "data") as run.cluster:
+            yield mount
+    run.cluster = cluster
+
+
 def _fill(file: Path) -> None:
     with file.open("wb", buffering=0) as filler:
         for size in (65536, 4096):
@@ -223,10 +239,10 @@ def _tmpfs(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-@fault("locked", "F6", promises="P1 P9 P20", n=3, only_sqlite=True)
+@fault("locked", "F6", promises="P1 P9 P20", n=3)
 async def locked(run: Run) -> None:
-    """Another program holds the database's lock for 10 s: publishers get 503 within their 5 s, connections
-    and pings go on, and the service is back within 10 s after."""
+    """Another program holds the database's lock (PostgreSQL: of the row `meta`) for 10 s: publishers get 503
+    within their 5 s, connections and pings go on, and the service is back within 10 s after."""
     load = Load(users=2, readers=6, publishers=2, churn=0, transports=("websocket", "sse"))
     for _ in range(run.n):
         async with run.world(load, NOTIFYD_HEARTBEAT_SECONDS="2", NOTIFYD_PONG_SECONDS="1") as world:
@@ -245,22 +261,29 @@ async def _hold_lock(run: Run, world: World) -> None:
     for publisher in world.publishers:
         publisher.on_answer = lambda status, slug: statuses.append((status, slug))
     connects = sum(len(reader.connects) for reader in world.readers)
-    holder = sqlite3.connect(world.folder / "notifyd.db", isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    world.fault("locked")
-    await trio.sleep(0.5)  # answers to what was committed before are on their way
-    statuses.clear()
-    for _ in range(20):
-        await trio.sleep(0.5)
-        began = trio.current_time()
-        run.expect(await world.server.status_of("/livez") == 200, "no answer of /livez")
-        run.most("livez_s", trio.current_time() - began)
-    run.expect(bool(statuses), "publishers got no answer for 10 s")
-    run.expect({status for status, _ in statuses} <= {503}, f"answers while locked: {set(statuses)}")
-    holder.execute("ROLLBACK")
-    holder.close()
+    url = world.server.database_url
+    with hold_lock(url) if run.cluster is not None else _hold_file(url):
+        world.fault("locked")
+        await trio.sleep(0.5)  # answers to what was committed before are on their way
+        statuses.clear()
+        for _ in range(20):
+            await trio.sleep(0.5)
+            began = trio.current_time()
+            run.expect(await world.server.status_of("/livez") == 200, "no answer of /livez")
+            run.most("livez_s", trio.current_time() - began)
+        run.expect(bool(statuses), "publishers got no answer for 10 s")
+        run.expect({status for status, _ in statuses} <= {503}, f"answers while locked: {set(statuses)}")
     world.fault("free")
     statuses.clear()
     run.most("back_s", await until(lambda: 201 in {status for status, _ in statuses}, 10))
     still = sum(len(reader.connects) for reader in world.readers)
     run.expect(still == connects, f"{still - connects} connections were lost")
+
+
+@contextmanager
+def _hold_file(url: str) -> Iterator[None]:
+    holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    yield
+    holder.execute("ROLLBACK")
+    holder.close()

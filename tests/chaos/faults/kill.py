@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import trio
 
 from tests.chaos.run import Load, Run, fault
@@ -27,6 +29,7 @@ async def kill(run: Run) -> None:
                 await world.server.kill()
                 await world.server.start()
                 run.most("ready_s", world.server.started_in_s[-1])
+                run.most("ready_cpu_s", world.server.started_with_cpu_s[-1])
                 began = trio.current_time()
                 await world.all_connected(SETTLE_S)
                 run.most("all_back_s", trio.current_time() - began)
@@ -36,6 +39,7 @@ async def kill(run: Run) -> None:
             await world.settle()
             await world.read_inboxes()
             run.most("settled_s", world.settled_in_s)
+            run.figures["ready_median_s"] = round(median(world.server.started_in_s), 3)
         run.expect(run.figures["ready_s"] <= READY_S, f"it took {run.figures['ready_s']} s to listen again")
 
 

@@ -328,6 +328,7 @@ class World:
         rest: bytes = b"",
         version: str = "1.1",
         send_buffer: int = 0,
+        peer: str = "127.0.0.1",
     ) -> socket.socket:
         """Begin serving a request; the client's end of the connection."""
         ours, theirs = socket.socketpair()
@@ -338,7 +339,7 @@ class World:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         fields = [("Host", "notify.example"), *headers]
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        head = parse_head(f"GET {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1"), "127.0.0.1")
+        head = parse_head(f"GET {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1"), peer)
         serve = serve_sse if head.path == "/events" else serve_websocket
         self.nursery.start_soon(self._serve, partial(serve, ours, head, rest, self.lane), target)
         return theirs
@@ -399,7 +400,7 @@ def open_world(autojump_clock: trio.testing.MockClock) -> Callable[..., Abstract
         inbox = FakeInbox()
         broker = Broker(Window(EPOCH, 0, max_entries=window), clock)
         wheel = Wheel(clock, config)
-        connections = Connections(config.max_connections_per_user)
+        connections = Connections(config.max_connections_per_user, config.limits)
         async with trio.open_nursery() as background, trio.open_nursery() as nursery:
             lane = Lane(
                 inbox=inbox,  # type: ignore[arg-type]
@@ -410,6 +411,7 @@ def open_world(autojump_clock: trio.testing.MockClock) -> Callable[..., Abstract
                 nursery=nursery,
                 clock=clock,
                 config=config,
+                limits=config.limits,
             )
             if jobs:
                 background.start_soon(broker.run_dispatcher)

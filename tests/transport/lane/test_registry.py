@@ -30,6 +30,25 @@ async def test_statistics_count_each_kind_and_its_users(autojump_clock: MockCloc
     assert len(world.lane.connections) == 4
 
 
+async def test_users_are_found_and_their_connections_told(autojump_clock: MockClock, world: World) -> None:
+    await world.websocket("ann")
+    await world.sse("anne")
+    await world.websocket("anne")
+    await world.websocket("ben")
+    connections = world.lane.connections
+    assert connections.users_like("an", 10) == ["ann", "anne"]
+    assert connections.users_like("", 1) == ["ann"]
+    assert connections.users_like("c", 10) == []
+    world.publish("anne")
+    await trio.testing.wait_all_tasks_blocked()
+    first, second = connections.connections_of("anne")
+    assert (first.transport, second.transport) == ("sse", "websocket")
+    assert {first.position, second.position} == {world.lane.broker.window.head}
+    assert (first.catching_up, first.queued_bytes) == (False, 0)
+    assert first.expires_ms > world.lane.clock()
+    assert connections.connections_of("nobody") == []
+
+
 async def test_a_user_is_closed_with_all_connections_and_nobody_else(
     autojump_clock: MockClock, world: World
 ) -> None:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from notifyd.errors import CloseCode, Forbidden, NotFound, Unavailable, Unprocessable
+from notifyd.limits import Limits
 from notifyd.messages import iso
 from notifyd.transport import websocket
 
@@ -330,7 +331,7 @@ async def test_a_ping_is_answered_with_its_payload(autojump_clock: MockClock, wo
 async def test_a_message_of_exactly_the_limit_is_read_and_one_byte_more_is_1009(
     autojump_clock: MockClock, world: World
 ) -> None:
-    for text in ("x" * websocket.MAX_MESSAGE_BYTES, "é" * (websocket.MAX_MESSAGE_BYTES // 2)):
+    for text in ("x" * Limits().max_message_bytes, "é" * (Limits().max_message_bytes // 2)):
         client = await world.websocket()
         await client.message()
         await client.send_text(text)

@@ -1,0 +1,61 @@
+"""The React example of clients/js, built and in front of a running notifyd, as long as a block."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENT = Path(__file__).parent.parent / "clients" / "js"
+VITE = CLIENT / "node_modules" / ".bin" / "vite"
+CONFIG = ["--config", "example/vite.config.js"]
+PATIENCE_S = 30.0
+
+
+def missing() -> str | None:
+    """What it needs and does not find, in words."""
+    if shutil.which("node") is None:
+        return "Node is not installed"
+    return None if VITE.exists() else "the packages of clients/js are not installed: make js"
+
+
+@contextmanager
+def example(notifyd: str) -> Iterator[str]:
+    """Its address; what it says to the server goes on to the address `notifyd`. Raises CalledProcessError."""
+    subprocess.run([VITE, "build", *CONFIG, "--logLevel", "error"], cwd=CLIENT, check=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--strictPort"]
+    with subprocess.Popen(
+        [VITE, "preview", *CONFIG, *where],
+        cwd=CLIENT,
+        env=os.environ | {"NOTIFYD_URL": notifyd},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
