@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -309,9 +310,14 @@ BROWSER_PATIENCE_S = 20.0
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One for all tests of a process: Playwright allows no second one beside it."""
+    """One for all tests of a process: Playwright allows no second one beside it.
+
+    It has a loop of asyncio's own: trio-asyncio, once imported, makes new loops of Trio, and all later tests
+    would be inside its run.
+    """
     if CHROMIUM is None:
         pytest.skip("no chromium here: apt-get install chromium")
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         expect.set_options(timeout=BROWSER_PATIENCE_S * 1000)

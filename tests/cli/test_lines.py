@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ def cut(*parts: bytes) -> list[Line]:
 def test_how_it_comes_makes_no_difference(lines: list[bytes], size: int, ended: bool) -> None:
     text = b"\n".join(lines) + (b"\n" if ended else b"")
     parts = [text[start : start + size] for start in range(0, len(text), size)]
-    wanted = [Line(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    told = text.removeprefix(BOM_UTF8).split(b"\n")
+    wanted = [Line(number, line.strip()) for number, line in enumerate(told, 1) if line.strip()]
     assert cut(*parts) == wanted
 
 
