@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 97b5cdc54b1c15eac43167a208a83ff1dc853160f5bd4e693349ab17f5c337f7
+// Built from clients/js/src by `make client`; sources 973962fcff8a1f38e0a0334ada36388059b50062a26b212b3db00e5db6919277
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -144,6 +144,7 @@ var WEBSOCKET_AGAIN_MS = 3e5;
 var ACK_WITHIN_MS = 1e3;
 var WAKE_EVERY_MS = 1e3;
 var MAX_TIMER_MS = 2 ** 31 - 1;
+var MAX_WAIT_MS = 36e5;
 var Machine = class {
 	#out = [];
 	#wanted = false;
@@ -237,13 +238,7 @@ var Machine = class {
 				});
 				return this.#done();
 			case "pong": return this.#done();
-			case "reconnect":
-				this.#slot = {
-					at: now + message.data.after_ms,
-					reason: message.data.reason
-				};
-				this.#after("slot", message.data.after_ms);
-				return this.#tell("reconnect", message.data);
+			case "reconnect": return this.#sentAway(message.data, now);
 			case "error":
 				if (message.data.code === "token_expired") this.#refresh = true;
 				return this.#tell("error", message.data);
@@ -331,6 +326,15 @@ var Machine = class {
 			userId: data.user_id
 		}), ...this.tokenEnds(data.token_expires_at === null ? null : Date.parse(data.token_expires_at), now)];
 	}
+	#sentAway(data, now) {
+		const ms = Math.min(MAX_WAIT_MS, data.after_ms);
+		this.#slot = {
+			at: now + ms,
+			reason: data.reason
+		};
+		this.#after("slot", ms);
+		return this.#tell("reconnect", data);
+	}
 	#entry(message) {
 		if (!message.id || !this.#advance("entry", message.id, message)) return this.#done();
 		if (!this.#acking) this.#after("ack", this.#random() * ACK_WITHIN_MS);
@@ -365,7 +369,8 @@ var Machine = class {
 		const slot = this.#slot && Math.max(0, this.#slot.at - now);
 		this.#slot = null;
 		this.#webSocketFailed = false;
-		const ms = fault.afterMs ?? slot ?? (this.#refresh ? 0 : backoff(this.#attempt, this.#random));
+		const atOnce = fault.code === 4001 && this.#attempt === 0;
+		const ms = Math.min(MAX_WAIT_MS, fault.afterMs ?? slot ?? (atOnce ? 0 : backoff(this.#attempt, this.#random)));
 		this.#attempt += 1;
 		this.#after("retry", ms);
 		return this.#become("waiting", {
@@ -399,7 +404,7 @@ var Machine = class {
 		this.#put({
 			do: "timer",
 			name,
-			ms
+			ms: Math.min(MAX_TIMER_MS, ms)
 		});
 	}
 	#cancel(name) {

@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 97b5cdc54b1c15eac43167a208a83ff1dc853160f5bd4e693349ab17f5c337f7
+// Built from clients/js/src by `make client`; sources 973962fcff8a1f38e0a0334ada36388059b50062a26b212b3db00e5db6919277
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";

@@ -18,7 +18,8 @@ const STEADY_MS = 5_000; // live this long, the backoff starts anew
 const WEBSOCKET_AGAIN_MS = 300_000; // how long SSE is preferred after the WebSocket did not work
 const ACK_WITHIN_MS = 1_000;
 const WAKE_EVERY_MS = 1_000;
-const MAX_TIMER_MS = 2 ** 31 - 1;
+const MAX_TIMER_MS = 2 ** 31 - 1; // a longer one fires at once
+const MAX_WAIT_MS = 3_600_000; // so long the server may send us away
 
 /**
  * @typedef {import("./types.js").Kind} Kind
@@ -149,9 +150,7 @@ export class Machine {
         return this.#done();
       case "pong": return this.#done();
       case "reconnect":
-        this.#slot = { at: now + message.data.after_ms, reason: message.data.reason };
-        this.#after("slot", message.data.after_ms);
-        return this.#tell("reconnect", message.data);
+        return this.#sentAway(message.data, now);
       case "error":
         if (message.data.code === "token_expired") this.#refresh = true;
         return this.#tell("error", message.data);
@@ -235,6 +234,14 @@ export class Machine {
     return [...out, ...this.tokenEnds(data.token_expires_at === null ? null : Date.parse(data.token_expires_at), now)];
   }
 
+  /** @param {import("./messages.js").ReconnectData} data @param {number} now */
+  #sentAway(data, now) {
+    const ms = Math.min(MAX_WAIT_MS, data.after_ms);
+    this.#slot = { at: now + ms, reason: data.reason };
+    this.#after("slot", ms);
+    return this.#tell("reconnect", data);
+  }
+
   /** @param {import("./types.js").Entry} message */
   #entry(message) {
     if (!message.id || !this.#advance("entry", message.id, message)) return this.#done();
@@ -273,7 +280,8 @@ export class Machine {
     const slot = this.#slot && Math.max(0, this.#slot.at - now);
     this.#slot = null;
     this.#webSocketFailed = false;
-    const ms = fault.afterMs ?? slot ?? (this.#refresh ? 0 : backoff(this.#attempt, this.#random));
+    const atOnce = fault.code === 4001 && this.#attempt === 0; // a login that fails is not asked in a loop
+    const ms = Math.min(MAX_WAIT_MS, fault.afterMs ?? slot ?? (atOnce ? 0 : backoff(this.#attempt, this.#random)));
     this.#attempt += 1;
     this.#after("retry", ms);
     return this.#become("waiting", { reason: fault.message, retryAt: now + ms, status: fault.status || fault.code });
@@ -300,7 +308,7 @@ export class Machine {
   #put(effect) { this.#out.push(effect); }
 
   /** @param {Timer} name @param {number} ms */
-  #after(name, ms) { this.#put({ do: "timer", name, ms }); }
+  #after(name, ms) { this.#put({ do: "timer", name, ms: Math.min(MAX_TIMER_MS, ms) }); }
 
   /** @param {Timer} name */
   #cancel(name) { this.#put({ do: "timer", name, ms: -1 }); }

@@ -96,6 +96,23 @@ describe("close codes", () => {
     world.took("open");
     expect(world.end({ code: 4001 }).pass(0).took("open")).toMatchObject([{ refresh: true, cursor: "6f1c9a02-40" }]);
   });
+
+  it.each([{ code: 4001 }, { code: 4501 }, { status: 401 }])("does not hammer a login that fails, after %j", (how) => {
+    const world = new World().live().pass(5_000).end(how);
+    world.pass(0).end({}); // no token to be had
+    const waits = Array.from({ length: 4 }, () => {
+      const { wait } = world;
+      world.pass(wait).end({});
+      return wait;
+    });
+    expect(waits[0]).toBeGreaterThanOrEqual(500);
+    expect(waits[3]).toBeGreaterThanOrEqual(4_000);
+  });
+
+  it("does not loop when each new token ends at once", () => {
+    const world = new World().live().end({ code: 4001 }).pass(0);
+    expect(world.hear("connection-established").end({ code: 4001 }).wait).toBe(1_000);
+  });
 });
 
 describe("waiting", () => {
@@ -121,6 +138,13 @@ describe("waiting", () => {
   it("honours Retry-After", () => {
     const world = new World({ transport: "sse" }).connect().end({ status: 503, afterMs: 7_000 });
     expect([world.state, world.wait]).toEqual(["waiting", 7_000]);
+  });
+
+  it("obeys up to an hour, since a browser's longest timers fire at once", () => {
+    expect(new World({ transport: "sse" }).connect().end({ status: 503, afterMs: 2 ** 40 }).wait).toBe(3_600_000);
+    const sent = new World().live().hear("reconnect", { after_ms: 2 ** 40 });
+    expect(sent.timers.get("slot")).toBe(sent.now + 3_600_000);
+    expect(sent.end({ code: 1001 }).wait).toBe(3_600_000);
   });
 
   it("keeps the appointment that a draining server gave", () => {
