@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 973962fcff8a1f38e0a0334ada36388059b50062a26b212b3db00e5db6919277
+// Built from clients/js/src by `make client`; sources 12b071d6f2a7dcad5f3ab55ded08afef0c6465de18fe37a7a8801c8ea9425029
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 973962fcff8a1f38e0a0334ada36388059b50062a26b212b3db00e5db6919277
+// Built from clients/js/src by `make client`; sources 12b071d6f2a7dcad5f3ab55ded08afef0c6465de18fe37a7a8801c8ea9425029
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
@@ -54,6 +54,7 @@ var Inbox = class {
 		this.#users -= 1;
 		if (this.#users > 0) return;
 		this.#run += 1;
+		this.#early = null;
 		for (const end of this.#ends.splice(0)) end();
 	}
 	async markRead(ids) {
@@ -85,9 +86,9 @@ var Inbox = class {
 		return this.#client.call(`/v1/notifications?limit=${this.#page}${more}`);
 	}
 	#streamBegan({ recovered, reason, cursor }) {
-		if (recovered) return;
-		if (reason === "no-cursor") this.#began = cursor;
-		if (reason !== "no-cursor" || !this.#early && !notAfter(cursor, this.#readAt)) this.#load(0);
+		const fresh = reason === "no-cursor";
+		if (fresh) this.#began = cursor;
+		if ((fresh ? !this.#early && !notAfter(cursor, this.#readAt) : !recovered) || this.#snapshot.error) this.#load(0);
 	}
 	async #load(attempt) {
 		const run = ++this.#run;
@@ -113,6 +114,7 @@ var Inbox = class {
 		}
 	}
 	#again(error, attempt) {
+		this.#early = null;
 		this.#become({
 			error,
 			loading: false

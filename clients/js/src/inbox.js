@@ -68,6 +68,7 @@ class Inbox {
     this.#users -= 1;
     if (this.#users > 0) return;
     this.#run += 1;
+    this.#early = null;
     for (const end of this.#ends.splice(0)) end();
   }
 
@@ -108,9 +109,10 @@ class Inbox {
 
   /** @param {import("./types.js").Recovery} recovery */
   #streamBegan({ recovered, reason, cursor }) {
-    if (recovered) return;
-    if (reason === "no-cursor") this.#began = cursor;
-    if (reason !== "no-cursor" || (!this.#early && !notAfter(cursor, this.#readAt))) this.#load(0);
+    const fresh = reason === "no-cursor";
+    if (fresh) this.#began = cursor;
+    const lacks = fresh ? !this.#early && !notAfter(cursor, this.#readAt) : !recovered;
+    if (lacks || this.#snapshot.error) this.#load(0); // after an error, as at sign-in: what is shown is not the list
   }
 
   /** @param {number} attempt @returns {Promise<void>} */
@@ -135,6 +137,7 @@ class Inbox {
 
   /** @param {Error} error @param {number} attempt */
   #again(error, attempt) {
+    this.#early = null;
     this.#become({ error, loading: false });
     if (error instanceof Fault && error.stop) return;
     const run = this.#run;

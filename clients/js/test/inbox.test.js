@@ -1,6 +1,7 @@
 // The list joined with the stream: no gap at page load, whatever comes first.
 
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { Fault } from "../src/http.js";
 import { createInbox } from "../src/inbox.js";
 import { golden } from "./help.js";
 
@@ -168,6 +169,43 @@ it("tries again when the list cannot be read, and ends with its last user", asyn
   client.emit("entry", entry(10));
   inbox.stop();
   client.emit("entry", entry(11));
+  expect(shown()).toEqual(["ab-10 unread", "ab-9 unread"]);
+});
+
+it("reads anew when a stream begins after a failure for good, as at sign-in", async () => {
+  client.failing = new Fault("signed out: there is no token", { status: 401, stop: true });
+  inbox.start();
+  await vi.waitUntil(() => inbox.snapshot.error !== null);
+  client.failing = null;
+  client.connect(null);
+  client.emit("recovered", { recovered: false, reason: "no-cursor", cursor: "ab-9" });
+  await answer([listed(9)]);
+  expect([shown(), inbox.snapshot.error]).toEqual([["ab-9 unread"], null]);
+  client.emit("entry", entry(10));
+  expect(shown()).toEqual(["ab-10 unread", "ab-9 unread"]);
+});
+
+it("does so too when the stream went on where it was", async () => {
+  inbox.start();
+  await answer([listed(9)]);
+  inbox.stop();
+  client.failing = new Fault("signed out: there is no token", { status: 401, stop: true });
+  inbox.start();
+  await vi.waitUntil(() => inbox.snapshot.error !== null);
+  client.failing = null;
+  client.emit("recovered", { recovered: true, reason: null, cursor: "ab-9" });
+  await answer([listed(10), listed(9)], "ab-10");
+  expect(shown()).toEqual(["ab-10 unread", "ab-9 unread"]);
+});
+
+it("begins anew after a stop in the midst of reading", async () => {
+  client.connect(null);
+  inbox.start();
+  inbox.stop();
+  client.asked.shift();
+  inbox.start();
+  await answer([listed(9)]);
+  client.emit("entry", entry(10));
   expect(shown()).toEqual(["ab-10 unread", "ab-9 unread"]);
 });
 
