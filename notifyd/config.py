@@ -86,7 +86,10 @@ class Config(BaseSettings):
     allow_query_token: bool = Field(True, description="accept ?token= as the original client sends it")
     publish_keys: Keys = Field((), description="keys of publishers, comma-separated")
     admin_keys: Keys = Field((), description="keys of operators, comma-separated")
-    allowed_origins: Origins = Field((), description="origins that may use the cookie, comma-separated")
+    allowed_origins: Origins = Field(
+        (),
+        description="origins that may use the cookie and read answers, comma-separated; list your own, too",
+    )
     trusted_hops: int = Field(0, ge=0, le=10, description="proxies in front whose X-Forwarded-For counts")
 
     max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")

@@ -22,6 +22,7 @@ from notifyd.api import (
     publish,
     revocations,
     session,
+    streams,
     tickets,
     trace,
     users,
@@ -67,7 +68,8 @@ def create_app(parts: ApiParts, blueprints: Sequence[Blueprint] = ()) -> QuartTr
     own += [watches_blueprint(parts.set_watch), insight_blueprint(parts.explain_watch, parts.backtest)]
     if parts.config.operator_listen is None:
         own += [*_OPERATORS, operator_page_blueprint()]
-    return _app(parts, [*own, docs_blueprint(own, streams_too=True), *blueprints])
+    # The door serves the streams; what it leaves to their routes are other methods, as a page's preflight.
+    return _app(parts, [*own, docs_blueprint(own, streams_too=True), streams.bp, *blueprints])
 
 
 def create_operator_app(parts: ApiParts) -> QuartTrio:

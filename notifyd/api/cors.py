@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds for which a browser remembers what it may send.
 MAX_AGE_S: Final = 600
-_MAY_SEND: Final = "Authorization, Content-Type, Idempotency-Key"
+_MAY_SEND: Final = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
 
 
 def install(app: Quart, allowed_origins: Sequence[str]) -> None:
@@ -34,6 +34,7 @@ def install(app: Quart, allowed_origins: Sequence[str]) -> None:
         if len(origins) == 1 and origin_allowed(origins[0], "", allowed_origins):
             response.headers["Access-Control-Allow-Origin"] = origins[0]
             response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
             if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
                 response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "GET")
                 response.headers["Access-Control-Allow-Headers"] = _MAY_SEND

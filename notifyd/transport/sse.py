@@ -67,21 +67,22 @@ def answer_head(head: RequestHead, lane: Lane) -> bytes:
         "X-Accel-Buffering: no",
         "Connection: close",
         *(["Transfer-Encoding: chunked"] if chunked else []),
-        *_cross_origin(head, lane),
+        *(f"{name}: {value}" for name, value in _cross_origin(head, lane)),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _cross_origin(head: RequestHead, lane: Lane) -> list[str]:
-    """Let the page of an allowed origin read the stream (WHATWG Fetch, section 3.2)."""
+def _cross_origin(head: RequestHead, lane: Lane) -> list[tuple[str, str]]:
+    """Let the page of an allowed origin read the stream, or why there is none (WHATWG Fetch, section 3.2)."""
     allowed = lane.config.allowed_origins
     origins = head.headers_named("origin")
     if not allowed or len(origins) != 1 or not origin_allowed(origins[0], "", allowed):
         return []
     return [
-        f"Access-Control-Allow-Origin: {origins[0]}",
-        "Access-Control-Allow-Credentials: true",
-        "Vary: Origin",
+        ("Access-Control-Allow-Origin", origins[0]),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Access-Control-Expose-Headers", "Retry-After"),
+        ("Vary", "Origin"),
     ]
 
 
@@ -121,9 +122,10 @@ def _cursor_of(head: RequestHead) -> str | None:
     return head.header("last-event-id") or query.get("last_event_id") or query.get("cursor") or None
 
 
-def _refusal(refused: HttpError) -> bytes:
+def _refusal(refused: HttpError, head: RequestHead, lane: Lane) -> bytes:
     # RFC 9110 section 11.6.1: a 401 names a way to authenticate.
-    return refusal(refused, [("WWW-Authenticate", "Bearer")] if isinstance(refused, Unauthorized) else [])
+    ways = [("WWW-Authenticate", "Bearer")] if isinstance(refused, Unauthorized) else []
+    return refusal(refused, [*ways, *_cross_origin(head, lane)])
 
 
 class SseConnection(Connection):
@@ -152,7 +154,7 @@ class SseConnection(Connection):
             await self.start_stream(cursor)
         except HttpError as refused:
             self.note_refusal(head.peer, refused.status, refused.slug)
-            self.refuse(_refusal(refused))
+            self.refuse(_refusal(refused, head, self.lane))
         else:
             self._acknowledge_resumed(cursor)
 

@@ -62,6 +62,22 @@ async def test_a_preflight_says_what_may_be_sent(
         assert "access-control-allow-methods" not in other.headers
 
 
+async def test_a_page_may_open_the_stream_and_read_when_to_come_back(
+    open_api: Callable[..., AbstractAsyncContextManager[Api]],
+) -> None:
+    async with open_api(allowed_origins=GOOD) as api:
+        wish = "authorization,last-event-id"
+        asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": wish}
+        answer = await api.call("OPTIONS", "/events", headers={"Origin": GOOD, **asked})
+        assert answer.status == 200
+        assert answer.headers["access-control-allow-origin"] == GOOD
+        assert "GET" in answer.headers["access-control-allow-methods"]
+        allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
+        assert set(wish.split(",")) <= set(allowed)
+        answer = await api.call("GET", LIST, headers={"Origin": GOOD})
+        assert answer.headers["access-control-expose-headers"] == "Retry-After"
+
+
 async def test_without_a_list_nothing_is_said(api: Api) -> None:
     answer = await api.call("GET", LIST, as_=api.token(), headers={"Origin": "http://localhost"})
     assert answer.status == 200

@@ -139,6 +139,10 @@ async def test_an_allowed_origin_may_read(autojump_clock: MockClock, open_world:
         client = await world.sse(headers=[("Origin", "https://shop.example")])
         assert "\r\nAccess-Control-Allow-Origin: https://shop.example\r\n" in client.head
         assert "\r\nVary: Origin\r\n" in client.head
+        head, _ = await refused(world, "/events", ("Origin", "https://shop.example"))
+        assert head.startswith("HTTP/1.1 401 ")
+        assert "\r\nAccess-Control-Allow-Origin: https://shop.example\r\n" in head
+        assert "\r\nAccess-Control-Expose-Headers: Retry-After\r\n" in head
         other = await world.sse(headers=[("Origin", "https://evil.example")])
         assert "Access-Control" not in other.head
 
