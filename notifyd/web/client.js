@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 12b071d6f2a7dcad5f3ab55ded08afef0c6465de18fe37a7a8801c8ea9425029
+// Built from clients/js/src by `make client`; sources 94cc8048efea753d315dafd09913be3272f4c431813915cda9e32a5e549292ab
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -253,11 +253,11 @@ var Machine = class {
 		if (code === 4001) this.#refresh = true;
 		if (fault.stop) return this.#stop(fault);
 		if (code === 4501 || fault.status === 401) return this.#tokenRefused(fault, now);
-		if (code !== null && code !== 1006) return this.#closed(code, now);
-		if (code === 1006 && !established && this.transport === "auto" && this.kind === "websocket") {
+		if (code !== null && code < 4e3 && !established && this.transport === "auto" && this.kind === "websocket") {
 			this.#webSocketFailed = true;
 			return this.#try(now);
 		}
+		if (code !== null && code !== 1006) return this.#closed(code, now);
 		return this.#wait(fault, now);
 	}
 	fired(name, now) {

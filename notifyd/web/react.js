@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 12b071d6f2a7dcad5f3ab55ded08afef0c6465de18fe37a7a8801c8ea9425029
+// Built from clients/js/src by `make client`; sources 94cc8048efea753d315dafd09913be3272f4c431813915cda9e32a5e549292ab
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";

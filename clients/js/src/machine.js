@@ -170,11 +170,11 @@ export class Machine {
     if (code === 4001) this.#refresh = true;
     if (fault.stop) return this.#stop(fault);
     if (code === 4501 || fault.status === 401) return this.#tokenRefused(fault, now);
-    if (code !== null && code !== 1006) return this.#closed(code, now);
-    if (code === 1006 && !established && this.transport === "auto" && this.kind === "websocket") {
-      this.#webSocketFailed = true; // why, a browser does not say; SSE finds out whether anything is there
+    if (code !== null && code < 4000 && !established && this.transport === "auto" && this.kind === "websocket") {
+      this.#webSocketFailed = true; // perhaps by a proxy, whatever the code; SSE finds out whether anything is there
       return this.#try(now);
     }
+    if (code !== null && code !== 1006) return this.#closed(code, now);
     return this.#wait(fault, now);
   }
 

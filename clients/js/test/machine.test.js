@@ -176,6 +176,13 @@ describe("fallback", () => {
     expect(world.took("open").map(({ kind }) => kind)).toEqual(["websocket", "sse"]);
   });
 
+  it.each([1000, 1005, 1008, 1011])("does so when a proxy accepts the WebSocket and closes it with %i", (code) => {
+    const world = new World().connect().end({ code });
+    expect(world.took("open").map(({ kind }) => kind)).toEqual(["websocket", "sse"]);
+    expect(new World({ transport: "websocket" }).connect().end({ code }).took("open")).toHaveLength(1);
+    expect(new World().live().end({ code }).took("open")).toHaveLength(1);
+  });
+
   it("blames no WebSocket when SSE brings nothing either", () => {
     const world = new World().connect().end({ code: 1006 }).end({ code: 1006 });
     expect(world.state).toBe("waiting");
