@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 94cc8048efea753d315dafd09913be3272f4c431813915cda9e32a5e549292ab
+// Built from clients/js/src by `make client`; sources 145a09373d809e8422dfda661a93380a47f3b1dcd7e041a2f420a0ed4141e694
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -280,11 +280,8 @@ var Machine = class {
 			default: return this.#try(now);
 		}
 	}
-	tokenEnds(expiresAt, now) {
-		if (expiresAt !== null) {
-			const left = expiresAt - now;
-			this.#after("renew", Math.min(MAX_TIMER_MS, Math.max(1e3, left - Math.min(6e4, left / 2))));
-		}
+	tokenEnds(left) {
+		if (left !== null) this.#after("renew", Math.max(1e3, left - Math.min(6e4, left / 2)));
 		return this.#done();
 	}
 	#try(now) {
@@ -321,10 +318,12 @@ var Machine = class {
 			event: "established",
 			detail: message
 		});
-		return [...this.#become("live", {
+		const out = this.#become("live", {
 			transport: this.kind,
 			userId: data.user_id
-		}), ...this.tokenEnds(data.token_expires_at === null ? null : Date.parse(data.token_expires_at), now)];
+		});
+		const ends = data.token_expires_at && Date.parse(data.token_expires_at) - Date.parse(message.timestamp);
+		return [...out, ...this.tokenEnds(ends || null)];
 	}
 	#sentAway(data, now) {
 		const ms = Math.min(MAX_WAIT_MS, data.after_ms);
@@ -452,26 +451,31 @@ function claimsOf(token) {
 	}
 }
 var expiryOf = (token) => (claimsOf(token)?.exp ?? 0) * 1e3 || null;
+function lifetimeOf(token, now) {
+	const { exp, iat } = claimsOf(token) ?? {};
+	const left = exp * 1e3 - now;
+	return (left > 0 ? left : (exp - iat) * 1e3) || null;
+}
 var TokenKeeper = class {
 	#token = null;
+	#until = Infinity;
 	#asked = null;
 	#getToken;
 	constructor(getToken) {
 		this.#getToken = getToken;
 	}
 	async get({ refresh = false } = {}) {
-		const expires = expiryOf(this.#token);
-		const old = expires !== null && expires < Date.now() + EXPIRES_SOON_MS;
+		const old = this.#until < Date.now() + EXPIRES_SOON_MS;
 		if (!this.#getToken || this.#token !== null && !refresh && !old) return this.#token;
-		this.#asked ??= this.#ask(this.#getToken, refresh || old).finally(() => {
+		this.#asked ??= this.#ask(this.#getToken, refresh, old).finally(() => {
 			this.#asked = null;
 		});
 		return this.#asked;
 	}
-	async #ask(getToken, refresh) {
+	async #ask(getToken, refresh, old) {
 		let token;
 		try {
-			token = await getToken({ refresh });
+			token = await getToken({ refresh: refresh || old });
 		} catch (fault) {
 			throw fault instanceof Fault ? fault : new Fault(`no token: ${fault?.message ?? fault}`);
 		}
@@ -484,6 +488,8 @@ var TokenKeeper = class {
 			stop: true
 		});
 		this.#token = token;
+		const now = Date.now();
+		this.#until = now + (lifetimeOf(token, now) ?? Infinity);
 		return token;
 	}
 };
@@ -723,7 +729,7 @@ var Connection = class {
 				connection_id: this.#machine.connectionId,
 				token
 			});
-			if (generation === this.#generation) this.#run(this.#machine.tokenEnds(expiryOf(token), Date.now()));
+			if (generation === this.#generation) this.#run(this.#machine.tokenEnds(lifetimeOf(token, Date.now())));
 		} catch {}
 	}
 	async #post(path, body) {

@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 94cc8048efea753d315dafd09913be3272f4c431813915cda9e32a5e549292ab
+// Built from clients/js/src by `make client`; sources 145a09373d809e8422dfda661a93380a47f3b1dcd7e041a2f420a0ed4141e694
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";

@@ -2,7 +2,7 @@
 
 import { Fault, call } from "./http.js";
 import { Machine } from "./machine.js";
-import { expiryOf } from "./token.js";
+import { lifetimeOf } from "./token.js";
 import { openEvents } from "./transport-sse.js";
 import { openWebSocket } from "./transport-websocket.js";
 
@@ -149,7 +149,7 @@ export class Connection {
       if (!this.say({ type: "auth", data: { token } })) {
         await this.#post("/v1/auth", { connection_id: this.#machine.connectionId, token });
       }
-      if (generation === this.#generation) this.#run(this.#machine.tokenEnds(expiryOf(token), Date.now()));
+      if (generation === this.#generation) this.#run(this.#machine.tokenEnds(lifetimeOf(token, Date.now())));
     } catch { /* the close code will say what follows */ }
   }
 

@@ -193,12 +193,9 @@ export class Machine {
     }
   }
 
-  /** The token in use ends at `expiresAt` (ms since 1970). @param {number | null} expiresAt @param {number} now */
-  tokenEnds(expiresAt, now) {
-    if (expiresAt !== null) {
-      const left = expiresAt - now;
-      this.#after("renew", Math.min(MAX_TIMER_MS, Math.max(1_000, left - Math.min(60_000, left / 2))));
-    }
+  /** The token in use ends in `left` ms. @param {number | null} left */
+  tokenEnds(left) {
+    if (left !== null) this.#after("renew", Math.max(1_000, left - Math.min(60_000, left / 2)));
     return this.#done();
   }
 
@@ -231,7 +228,8 @@ export class Machine {
     this.#after("steady", STEADY_MS);
     this.#put({ do: "tell", event: "established", detail: message });
     const out = this.#become("live", { transport: this.kind, userId: data.user_id });
-    return [...out, ...this.tokenEnds(data.token_expires_at === null ? null : Date.parse(data.token_expires_at), now)];
+    const ends = data.token_expires_at && Date.parse(data.token_expires_at) - Date.parse(message.timestamp);
+    return [...out, ...this.tokenEnds(ends || null)];
   }
 
   /** @param {import("./messages.js").ReconnectData} data @param {number} now */

@@ -248,7 +248,8 @@ describe("a live stream", () => {
 
   it("asks for a new token before the old one ends", () => {
     const world = new World();
-    world.live({ token_expires_at: new Date(world.now + 600_000).toISOString() });
+    const at = Date.parse(of("connection-established").timestamp); // the server's clock, not this one
+    world.live({ token_expires_at: new Date(at + 600_000).toISOString() });
     const beats = () => { for (let at = 0; at < 530_000; at += 30_000) world.pass(30_000).hear("ping"); };
     beats();
     expect(world.took("renew")).toHaveLength(1);

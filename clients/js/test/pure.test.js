@@ -72,6 +72,25 @@ describe("tokens", () => {
     expect(getToken.mock.calls).toEqual([[{ refresh: false }], [{ refresh: true }]]);
   });
 
+  it("are judged by the time since they came, not by a clock that is wrong", async () => {
+    vi.useFakeTimers();
+    const issued = Date.now() / 1000 - 86_400; // as a clock a day ahead sees it
+    const token = tokenOf({ iat: issued, exp: issued + 900 });
+    const getToken = vi.fn(async () => token);
+    const keeper = new TokenKeeper(getToken);
+    expect([await keeper.get(), await keeper.get()]).toEqual([token, token]);
+    expect(getToken).toHaveBeenCalledTimes(1);
+    vi.advanceTimersByTime(900_000);
+    expect(await keeper.get()).toBe(token); // old, says the clock; only the server can refuse it
+    expect(getToken.mock.calls.at(-1)).toEqual([{ refresh: true }]);
+    await expect(keeper.get({ refresh: true })).rejects.toMatchObject({ stop: true, status: 401 });
+    const bare = vi.fn(async () => tokenOf({ exp: issued })); // not even that says how long
+    const other = new TokenKeeper(bare);
+    expect(await other.get()).toBe(await other.get());
+    expect(bare).toHaveBeenCalledTimes(1);
+    vi.useRealTimers();
+  });
+
   it("end it when there is none, or only the refused one", async () => {
     await expect(new TokenKeeper(() => null).get()).rejects.toMatchObject({ stop: true, status: 401 });
     const keeper = new TokenKeeper(() => "same");
