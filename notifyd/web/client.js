@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 145a09373d809e8422dfda661a93380a47f3b1dcd7e041a2f420a0ed4141e694
+// Built from clients/js/src by `make client`; sources 3ade9b06e6e1e3671f4a30519b28cfe6ecb31553eb678d769463bcb245770278
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 145a09373d809e8422dfda661a93380a47f3b1dcd7e041a2f420a0ed4141e694
+// Built from clients/js/src by `make client`; sources 3ade9b06e6e1e3671f4a30519b28cfe6ecb31553eb678d769463bcb245770278
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
@@ -219,12 +219,12 @@ function useParts() {
 	if (!parts) throw new Error("There is no <NotifydProvider> around this component");
 	return parts;
 }
-function NotifydProvider({ client, children, ...options }) {
+function NotifydProvider({ client, bus, children, ...options }) {
 	const newest = useRef(options.getToken);
 	useEffect(() => {
 		newest.current = options.getToken;
 	});
-	const parts = useMemo(() => {
+	const own = useMemo(() => {
 		const { getToken, ...rest } = options;
 		const current = getToken && { getToken: (how) => (newest.current ?? getToken)(how) };
 		return makeParts(client ?? createClient({
@@ -233,6 +233,10 @@ function NotifydProvider({ client, children, ...options }) {
 			...current
 		}));
 	}, [client]);
+	const parts = useMemo(() => bus ? {
+		...own,
+		bus
+	} : own, [own, bus]);
 	useEffect(() => bridge(parts.client, parts.bus), [parts]);
 	return createElement(Context.Provider, { value: parts }, children);
 }

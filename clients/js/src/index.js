@@ -24,4 +24,5 @@ export { claimsOf, expiryOf } from "./token.js";
  * @typedef {import("./types.js").Notification} Notification
  * @typedef {import("./types.js").Deal} Deal
  * @typedef {import("./types.js").Bus} Bus
+ * @typedef {import("./types.js").BusEvents} BusEvents
  */

@@ -35,19 +35,22 @@ function useParts() {
 
 /**
  * Holds the client for everything inside. Give `client`, or what `createClient` takes; of the latter the first
- * `getToken` handed over may change from render to render, the other options are read once.
- * @param {import("./types.js").ClientOptions & {client?: Client, children?: import("react").ReactNode}} props
+ * `getToken` handed over may change from render to render, the other options are read once. With `bus` messages go
+ * onto a bus that the application has already.
+ * @param {import("./types.js").ClientOptions & {client?: Client, bus?: import("./types.js").Bus,
+ *   children?: import("react").ReactNode}} props
  */
-export function NotifydProvider({ client, children, ...options }) {
+export function NotifydProvider({ client, bus, children, ...options }) {
   const newest = useRef(options.getToken);
   useEffect(() => { newest.current = options.getToken; });
-  const parts = useMemo(() => {
+  const own = useMemo(() => {
     const { getToken, ...rest } = options;
     const current = getToken && { getToken: (/** @type {{refresh: boolean}} */ how) => (newest.current ?? getToken)(how) };
     // Nothing happens on the server, where there is no page to have an origin.
     return makeParts(client ?? createClient({ url: globalThis.location?.origin ?? "http://localhost", ...rest, ...current }));
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [client]);
+  const parts = useMemo(() => (bus ? { ...own, bus } : own), [own, bus]);
   useEffect(() => bridge(parts.client, parts.bus), [parts]);
   return createElement(Context.Provider, { value: parts }, children);
 }

@@ -97,7 +97,10 @@ export interface Client {
   setTransport(transport: Transport): void;
 }
 
-export interface BusEvents {
+/** The application's own types, `x-…`. */
+export type CustomBusEvents = { [Name in `notification:x-${string}`]: CustomMessage["data"] };
+
+export interface BusEvents extends CustomBusEvents {
   "notification:deal": DealNotificationData;
   "notification:system": SystemMessageData;
   "notification:job": JobCompletedData;

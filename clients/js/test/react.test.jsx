@@ -5,7 +5,7 @@ import { StrictMode, act, startTransition, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { createClient } from "../src/index.js";
+import { createClient, createEventBus } from "../src/index.js";
 import {
   NotifydProvider, useAlert, useConnectionState, useEventBus, useNotifications, useWebSocket,
 } from "../src/react.js";
@@ -58,6 +58,31 @@ it("makes one connection under StrictMode and hears each message once", async ()
   server.publish("system-message", { message: "two" });
   await seen(() => heard.length === 4);
   expect(heard).toEqual(["one", "one", "two", "two"]); // each of the two components
+  expect(server.opened).toHaveLength(1);
+});
+
+it("puts messages onto the application's own bus, and onto another one when that changes", async () => {
+  const [first, second] = [createEventBus(), createEventBus()];
+  /** @type {unknown[]} */
+  const heard = [];
+  first.subscribe("notification:x-parcel", ({ where }) => heard.push(["first", where]));
+  second.subscribe("notification:x-parcel", ({ where }) => heard.push(["second", where]));
+  function Component() {
+    useWebSocket();
+    useEventBus("notification:x-parcel", ({ where }) => heard.push(["hook", where]));
+    return null;
+  }
+  const client = make();
+  const show = (/** @type {ReturnType<typeof createEventBus>} */ bus) => act(async () => root.render(
+    <NotifydProvider client={client} bus={bus}><Component /></NotifydProvider>));
+  await show(first);
+  await seen(() => server.streams.size === 1);
+  server.publish("x-parcel", { where: "here" });
+  await seen(() => heard.length === 2);
+  await show(second);
+  server.publish("x-parcel", { where: "there" });
+  await seen(() => heard.length === 4);
+  expect(heard.sort()).toEqual([["first", "here"], ["hook", "here"], ["hook", "there"], ["second", "there"]]);
   expect(server.opened).toHaveLength(1);
 });
 

@@ -11,6 +11,7 @@ client.on("x-parcel", ({ data }) => data.notification_id.length);
 client.on("entry", (message) => message.type === "job-completed" && message.data.job_name.length);
 bus.subscribe("notification:deal", ({ deals }) => deals.length);
 bus.dispatch("notification:system", { notification_id: "n", message: "hello", severity: "info", critical: false });
+bus.subscribe("notification:x-parcel", ({ notification_id }) => notification_id.length);
 const own = createEventBus<{ "cart:changed": { items: number } }>();
 own.subscribe("cart:changed", ({ items }) => items.toFixed());
 
@@ -26,6 +27,8 @@ bus.dispatch("notification:system", { notification_id: "n", message: "hello", se
 bus.dispatch("notification:deal", { notification_id: "n", user_id: "7", message: "hello" });
 // @ts-expect-error there is no such event
 bus.subscribe("notification:deals", () => {});
+// @ts-expect-error what a publisher put is not known
+bus.subscribe("notification:x-parcel", ({ where }) => where.length);
 // @ts-expect-error items is a number
 own.dispatch("cart:changed", { items: "3" });
 // @ts-expect-error an acknowledgement says up to where
