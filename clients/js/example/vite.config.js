@@ -7,7 +7,7 @@ const notifyd = process.env.NOTIFYD_URL ?? "http://127.0.0.1:8000";
 
 export default defineConfig({
   root: path("."),
-  // Here the package is its own folder; elsewhere `npm install @notifyd/client` and none of this.
+  // Here the package is its own folder. Elsewhere install what `npm pack` makes (../README.md), without this.
   resolve: {
     alias: [
       { find: /^@notifyd\/client\/react$/, replacement: path("../src/react.js") },
