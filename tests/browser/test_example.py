@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from tools.example import CLIENT, example, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
 
@@ -85,6 +85,27 @@ def test_what_is_read_in_one_tab_is_read_in_all(context: BrowserContext, address
         )
     one.get_by_role("button", name=re.compile("^Notifications,")).click()
     expect(one.locator("#inbox")).to_be_hidden()
+
+
+def test_the_badge_is_the_same_in_eight_tabs(
+    context: BrowserContext, address: str, demo: Any, until: Callable[[Callable[[], bool], str], None]
+) -> None:
+    tabs = [visit(context, address) for _ in range(8)]
+    tabs[0].get_by_role("button", name="Mark all read").click()
+    for number in range(5):
+        publish(demo, "system-message", {"message": f"for the badge {number}"})
+    for page in tabs:
+        expect(page.locator("li", has_text="for the badge 4")).to_have_count(1)
+
+    def alike() -> bool:
+        # The demo finds deals meanwhile, so that the number may be larger.
+        counts = {unread(page) for page in tabs}
+        badges = {page.locator(".badge").text_content() for page in tabs}
+        return len(counts) == 1 and min(counts) >= 5 and badges == {str(number) for number in counts}
+
+    until(alike, "all tabs show the same number")
+    tabs[7].get_by_role("button", name="Mark all read").click()
+    until(lambda: all(unread(page) < 5 for page in tabs), "what one tab has read is off all badges")
 
 
 def test_older_ones_can_be_had(context: BrowserContext, address: str, demo: Any) -> None:
