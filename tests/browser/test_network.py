@@ -159,3 +159,17 @@ def test_a_server_that_was_killed(
         assert len(tab.told()) > 10
         site.context.close()
         server.stop()
+
+
+def test_a_page_of_an_allowed_origin_goes_on_over_sse(serve: Callable[..., Any], browser: Browser) -> None:
+    pages = serve(SECRET, **SETTINGS)
+    server = serve(SECRET, **SETTINGS, ALLOWED_ORIGINS=pages.address)
+    context = browser.new_context(bypass_csp=True)  # that of our own page, which stands for an application's
+    site = Site(server, context, address=pages.address)
+    first = site.publish("before")
+    second = site.publish("missed")
+    tab = site.tab(cursor=first, url=server.address, transport="sse")  # a cursor makes it send Last-Event-ID
+    tab.wait_live()
+    tab.wait("cursor => t.entries.some(({ id }) => id === cursor)", site.publish("live"))
+    assert tab.told()[0] == second
+    context.close()
