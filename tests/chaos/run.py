@@ -182,7 +182,7 @@ FAULTS: dict[str, Fault] = {}
 
 
 def commit() -> str:
-    """The code that runs: its short hash, with a `+` when files differ from it; empty where there is no git."""
+    """The code that runs: its short hash, `+` when files differ from it; empty where there is no git."""
     try:
         head = _git("rev-parse", "--short", "HEAD")
         return head + ("+" if _git("status", "--porcelain") else "")

@@ -124,7 +124,7 @@ def read_rows(url: str) -> Rows:
 
 
 def make_first_revision(url: str, rows: Rows) -> None:
-    """Make the first revision's tables in an empty database, and put into them as much of `rows` as they hold."""
+    """Make the first revision's tables in an empty database, and put in what they hold of `rows`."""
 
     def make(tx: Transaction) -> None:
         assert isinstance(tx, SqlTransaction)
