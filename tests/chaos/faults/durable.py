@@ -110,8 +110,9 @@ async def points(run: Run) -> None:
 
 @fault("eio", "F4", promises="P1 P20", n=5, needs=("strace",), only="sqlite")
 async def eio(run: Run) -> None:
-    """From a random commit on every fsync fails with EIO: publishers get 503, in each run at least one, nothing
-    is acknowledged after the first of these, /readyz is not 200 any more, the log says why, and the process ends by itself."""
+    """From a random commit on every fsync fails with EIO: publishers get 503, in each run at least one,
+    nothing is acknowledged after the first of these, /readyz is not 200 any more, the log says why, and the
+    process ends by itself."""
     for _ in range(run.n):
         async with run.world(Load(users=2, readers=4, publishers=3, churn=0)) as world:
             when = world.rng.randrange(20, 60)

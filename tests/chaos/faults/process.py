@@ -97,8 +97,8 @@ async def _crowd(world: World, count: int) -> None:
 
 @fault("storm", "F12", promises="P2 P3 P11", n=1)
 async def storm(run: Run) -> None:
-    """2,000 tabs, half of them WebSockets and half SSE, kill -9 and a start: all are back and have what they missed within 30 s of the port, while
-    one application goes on publishing."""
+    """2,000 tabs, half of them WebSockets and half SSE, kill -9 and a start: all are back and have what
+    they missed within 30 s of the port, while one application goes on publishing."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     for _ in range(run.n):
         load = Load(users=200, readers=2000, publishers=1, pause_s=1.0, churn=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import trio
 from alembic import command
 from sqlalchemy import insert, inspect, select
@@ -18,6 +17,8 @@ from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.server import ServerEnded
 
 if TYPE_CHECKING:
+    import httpx2
+
     from notifyd.store.base import Transaction
     from tests.chaos.world import World
 
@@ -43,8 +44,9 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @fault("upgrade", "F22", promises="P1", n=80)
 async def upgrade(run: Run) -> None:
-    """kill -9 at the N-th statement of bringing a database of revision 0001 with rows in it to the newest one,
-    N = 1, 2, 3, … until there are no more: the next start finishes, every row is there, the doctor is content."""
+    """kill -9 at the N-th statement of bringing a database of revision 0001 with rows in it to the newest
+    one, N = 1, 2, 3, … until there are no more: the next start finishes, every row is there, the doctor is
+    content."""
     rows = await _real_rows(run)
     reached = 0
     for number in range(1, run.n + 1):
