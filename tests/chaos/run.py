@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager, nullcontext
@@ -15,6 +16,7 @@ import trio
 from tests.chaos.checker import FAILURES, Verdict
 from tests.chaos.publishers import CANARY, PUBLISH_KEY
 from tests.chaos.readers import SECRET
+from tests.chaos.server import ROOT
 from tests.chaos.world import SETTLE_S, Load, World, judge, open_world
 
 if TYPE_CHECKING:
@@ -121,6 +123,13 @@ class Run:
     def failed(self, kind: str) -> int:
         return sum(verdict.failures[kind] for verdict in self.verdicts)
 
+    def bound(self, known: Fault) -> float | None:
+        """3/N over the trials that reached their fault; None: N is too small, or it does not hold."""
+        reached = int(self.figures.get("reached", self.trials))
+        if self.failures or reached <= 3 or not known.independent:
+            return None
+        return 3 / reached
+
     def row(self, known: Fault) -> dict[str, Any]:
         """The line of the table, and everything else as numbers."""
         return {
@@ -129,7 +138,8 @@ class Run:
             "n": self.n,
             "trials": self.trials,
             "failures": len(self.failures),
-            "bound": 3 / self.trials if self.trials > 3 and not self.failures else None,
+            "bound": self.bound(known),
+            "commit": commit(),
             "database": self.database,
             "seed": self.seed,
             "seconds": round(time.monotonic() - self.began, 1),
@@ -157,6 +167,7 @@ class Fault:
     run: Callable[[Run], Awaitable[None]]
     needs: tuple[str, ...] = ()
     only: str = ""  # the one kind of database that it is about; empty: any
+    independent: bool = True  # whether one trial has nothing to do with the next
 
     def is_about(self, database: str) -> bool:
         """Whether it can be done to this kind of database."""
@@ -170,6 +181,21 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
+def commit() -> str:
+    """The code that runs: its short hash, `+` when files differ from it; empty where there is no git."""
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        return head + ("+" if _git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
 def fault(
     name: str,
     number: str,
@@ -178,12 +204,13 @@ def fault(
     n: int,
     needs: tuple[str, ...] = (),
     only: str = "",
+    independent: bool = True,
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Register a fault; its docstring is what `--help` says."""
 
     def register(run: Callable[[Run], Awaitable[None]]) -> Callable[[Run], Awaitable[None]]:
         about = " ".join((run.__doc__ or "").split())
-        FAULTS[name] = Fault(name, number, promises, n, about, run, needs, only)
+        FAULTS[name] = Fault(name, number, promises, n, about, run, needs, only, independent)
         return run
 
     return register

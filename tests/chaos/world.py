@@ -137,18 +137,25 @@ class World:
         await until(lambda: all(reader.connected for reader in self.readers), within_s)
 
     async def settle(self, within_s: float | None = None) -> None:
-        """End the load; everyone is shown a last publication. What they miss then is lost."""
+        """End the load; everyone is shown a last publication. What they miss then is lost.
+
+        Raises TooSlowError when that publication could not be stored: nothing could be said of the end then.
+        """
         self.stop_publishers()
         began = trio.current_time()
         self.fences += 1
         value = f"fence-{self.fences}"
         fence = self.add_publisher(broadcasts=1.0)
+        stored = False
         async with trio.open_nursery() as nursery:
             nursery.cancel_scope.deadline = began + (within_s or self.patience_s)
             for reader in self.readers:
                 reader.churn = 0.0
                 nursery.start_soon(reader.wait_for, value)
             await self._publish_fence(fence, value)
+            stored = True
+        if not stored:
+            raise trio.TooSlowError(f"{value} was not stored; the answers were {fence.answers}")
         self.settled_in_s = trio.current_time() - began
 
     async def _publish_fence(self, fence: Publisher, value: str) -> None:

@@ -2,6 +2,30 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import database, deals, durable, inside, kill, mail, network, power, process, soak
+from tests.chaos.faults import (
+    database,
+    deals,
+    durable,
+    inside,
+    kill,
+    mail,
+    network,
+    power,
+    process,
+    soak,
+    upgrade,
+)
 
-__all__ = ["database", "deals", "durable", "inside", "kill", "mail", "network", "power", "process", "soak"]
+__all__ = [
+    "database",
+    "deals",
+    "durable",
+    "inside",
+    "kill",
+    "mail",
+    "network",
+    "power",
+    "process",
+    "soak",
+    "upgrade",
+]

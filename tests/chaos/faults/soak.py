@@ -44,7 +44,7 @@ async def gauntlet(run: Run) -> None:
         run.progress(f"{run.trials} of {run.n}")
 
 
-@fault("soak", "F25", promises="P1 P2 P3 P4 P5 P7 P9 P10", n=30)
+@fault("soak", "F25", promises="P1 P2 P3 P4 P5 P7 P9 P10", n=30, independent=False)
 async def soak(run: Run) -> None:
     """For N minutes a server is paused, locked out of its database, cut from half of its tabs, on PostgreSQL
     its database killed and frozen, in random turn every few seconds, under load. In the first half it is
