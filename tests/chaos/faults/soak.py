@@ -13,6 +13,7 @@ import trio
 from notifyd.testing import Proxy, open_proxy
 from tests.chaos import gauntlet as short
 from tests.chaos.cluster import hold_lock
+from tests.chaos.faults.network import never_read
 from tests.chaos.readers import Target
 from tests.chaos.run import VICTIM, Load, Run, fault
 from tests.chaos.world import until, wait_s
@@ -29,7 +30,7 @@ PART_S = 300.0
 WINDOW = "2000"
 #: Seconds after which it is full, and all that is kept for each user is there.
 FILLS_S = 120.0
-TROUBLES = ("pause", "lock", "reset", "silence", "slow", "half")
+TROUBLES = ("pause", "lock", "reset", "silence", "slow", "half", "storm", "frozen")
 DEATHS = ("kill", "stop")
 DATABASE_TROUBLES = ("database stops", "database freezes")
 LOAD = Load(users=5, readers=10, publishers=2, pause_s=0.06, churn=0.003)
@@ -46,9 +47,10 @@ async def gauntlet(run: Run) -> None:
 
 @fault("soak", "F25", promises="P1 P2 P3 P4 P5 P7 P9 P10", n=30, independent=False)
 async def soak(run: Run) -> None:
-    """For N minutes a server is paused, locked out of its database, cut from half of its tabs, on PostgreSQL
-    its database killed and frozen, in random turn every few seconds, under load. In the first half it is
-    killed and stopped, too; in the second it lives on, and is asked for memory, descriptors and tasks."""
+    """For N minutes a server is paused, locked out of its database, cut from half of its tabs, left by all
+    of them at once, asked for streams that nobody reads, on PostgreSQL its database killed and frozen, in
+    random turn every few seconds, under load. In the first half it is killed and stopped, too; in the
+    second it lives on, and is asked for memory, descriptors and tasks."""
     half_s = run.n * 30.0
     ends_at = trio.current_time() + half_s
     while trio.current_time() < ends_at and not run.failures:
@@ -148,8 +150,22 @@ async def _something(world: World, proxy: Proxy, cluster: Cluster | None, what: 
             proxy.reset()
         case "half":
             proxy.end_writing()
+        case "storm":
+            for reader in world.readers:
+                reader.drop()
+        case "frozen":
+            await _freeze_readers(world)
         case _:
             await _bad_link(world, proxy, silent=what == "silence")
+
+
+async def _freeze_readers(world: World) -> None:
+    """Some clients that never read, for a while."""
+    async with trio.open_nursery() as nursery:
+        for number in range(6):
+            nursery.start_soon(never_read, world, LOAD.transports[number % 2])
+        await trio.sleep(wait_s(world.rng, 1, 6))
+        nursery.cancel_scope.cancel()
 
 
 async def _lock(world: World) -> None:
