@@ -308,6 +308,20 @@ FLAGS = (
 BROWSER_PATIENCE_S = 20.0
 
 
+@pytest.fixture(autouse=True)
+def _no_loop_of_playwright(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Playwright's loop counts as running from its first use on; trio-asyncio in other tests would join it."""
+    running = None if "browser" in request.fixturenames else asyncio._get_running_loop()
+    if running is None:
+        yield
+        return
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One for all tests of a process: Playwright allows no second one beside it.
