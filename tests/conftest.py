@@ -310,7 +310,7 @@ BROWSER_PATIENCE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def _no_loop_of_playwright(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Playwright's loop counts as running from its first use on; trio-asyncio in other tests would join it."""
+    """Playwright's loop counts as running from its first use on; trio-asyncio elsewhere would join it."""
     running = None if "browser" in request.fixturenames else asyncio._get_running_loop()
     if running is None:
         yield
