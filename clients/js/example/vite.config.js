@@ -7,13 +7,8 @@ const notifyd = process.env.NOTIFYD_URL ?? "http://127.0.0.1:8000";
 
 export default defineConfig({
   root: path("."),
-  // Here the package is its own folder. Elsewhere install what `npm pack` makes (../README.md), without this.
-  resolve: {
-    alias: [
-      { find: /^@notifyd\/client\/react$/, replacement: path("../src/react.js") },
-      { find: /^@notifyd\/client$/, replacement: path("../src/index.js") },
-    ],
-  },
+  // `@notifyd/client` is the folder above by its own name, through its `exports`, as it would be from node_modules.
+  // Elsewhere install what `npm pack` makes: ../README.md.
   build: { target: "es2022", outDir: path("./dist") },
   server: { proxy: { "/v1": notifyd, "/events": notifyd, "/ws": { target: notifyd, ws: true }, "/demo": notifyd } },
 });
