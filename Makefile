@@ -26,7 +26,7 @@ demo: $(STAMP) ## three users, a price feed and a page: the main job, live
 	@$(BIN)/notifyd demo $(ARGS)
 
 test: $(STAMP) js ## all tests, with branch coverage
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term --cov-fail-under=90 $(PYTEST_ARGS)
 
 chaos: $(STAMP) ## do something bad to a server many times (FAULT=name N=trials; FAULT=list names them)
 	@$(BIN)/python -m tests.chaos $(or $(FAULT),all) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED)) $(ARGS)

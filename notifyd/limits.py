@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -9,6 +10,8 @@ from msgspec import Struct
 
 #: Names that one Rates tells apart; what comes on top shares one allowance.
 MAX_NAMES: Final = 10_000
+#: Seconds between two looks for names that need no place any more.
+SWEEP_S: Final = 1.0
 _OTHERS: Final = ""
 
 
@@ -33,6 +36,7 @@ class Rates:
         self._each_s = 1 / rate
         self._burst_s = burst / rate
         self._due: dict[str, float] = {}  # when each name's allowance is whole again
+        self._swept = -math.inf
 
     def take(self, name: str, now: float, count: int = 1) -> bool:
         """Use `count` of an allowance; False, and nothing is used, when it is gone.
@@ -40,13 +44,19 @@ class Rates:
         A count above what is left is let pass as long as anything is: it is paid for afterwards.
         """
         if name not in self._due and len(self._due) >= MAX_NAMES:
-            self._due = {each: due for each, due in self._due.items() if due > now}
+            self._sweep(now)
             name = name if len(self._due) < MAX_NAMES else _OTHERS
         due = max(self._due.get(name, now), now)
         if due + self._each_s > now + self._burst_s * (1 + 1e-9):
             return False
         self._due[name] = due + count * self._each_s
         return True
+
+    def _sweep(self, now: float) -> None:
+        """Forget whole allowances; seldom, so that a flood of names does not look through all for each."""
+        if now - self._swept >= SWEEP_S:
+            self._swept = now
+            self._due = {each: due for each, due in self._due.items() if due > now}
 
     def give_back(self, name: str) -> None:
         """One that was taken should not have counted."""
