@@ -30,14 +30,20 @@ def missing() -> str | None:
 
 
 @contextmanager
-def example(notifyd: str) -> Iterator[str]:
-    """Its address; what it says to the server goes on to the address `notifyd`. Raises CalledProcessError."""
-    subprocess.run([VITE, "build", *CONFIG, "--logLevel", "error"], cwd=CLIENT, check=True)
+def example(notifyd: str, mode: str = "production") -> Iterator[str]:
+    """Its address; what it says to the server goes on to the address `notifyd`.
+
+    In the mode `development` React is its development build, in which StrictMode mounts everything twice.
+    Raises CalledProcessError.
+    """
+    out = ["--outDir", str(CLIENT / "example" / ("dist" if mode == "production" else f"dist-{mode}"))]
+    built = [str(VITE), "build", *CONFIG, *out, "--mode", mode, "--logLevel", "error"]
+    subprocess.run(built, cwd=CLIENT, check=True, env=os.environ | {"NODE_ENV": mode})
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     where = ["--host", "127.0.0.1", "--port", str(port), "--strictPort"]
     with subprocess.Popen(
-        [VITE, "preview", *CONFIG, *where],
+        [str(VITE), "preview", *CONFIG, *out, *where],
         cwd=CLIENT,
         env=os.environ | {"NOTIFYD_URL": notifyd},
         stdout=subprocess.DEVNULL,

@@ -35,6 +35,15 @@ def address(demo: Any) -> Iterator[str]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def address_of_development(demo: Any) -> Iterator[str]:
+    lacking = missing()
+    if lacking is not None:
+        pytest.skip(lacking)
+    with example(demo.address, "development") as found:
+        yield found
+
+
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     with browser.new_context(locale="en-US") as found:
@@ -70,6 +79,23 @@ def test_deals_in_every_tab_and_a_toast_in_one(context: BrowserContext, address:
         expect(page.locator("li", has_text="Tea").locator("ins").first).to_have_text("$2.79")
     shown = [toasts(page).filter(has_text="3 new deals found!").count() for page in tabs]
     assert sorted(shown) == [0, 1]  # drawn with the list, in the same turn
+
+
+def test_strict_mode_has_one_connection_and_each_message_once(
+    context: BrowserContext, address_of_development: str, demo: Any
+) -> None:
+    page = context.new_page()
+    said: list[str] = []
+    sockets: list[Any] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("websocket", lambda opened: sockets.append(opened))
+    page.goto(f"{address_of_development}/?user=ben")
+    expect(page.locator(".live")).to_have_text("Live")
+    assert any("React DevTools" in text for text in said), "not the development build of React"
+    publish(demo, "deal-notification", {"deals": [DEAL | {"item_name": "Strict tea"}]})
+    expect(page.locator("li", has_text="Strict tea")).to_have_count(1)
+    expect(toasts(page).filter(has_text="1 new deal found!")).to_have_count(1)
+    assert len([each for each in sockets if not each.is_closed()]) == 1
 
 
 def test_what_is_read_in_one_tab_is_read_in_all(context: BrowserContext, address: str, demo: Any) -> None:
