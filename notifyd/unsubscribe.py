@@ -7,10 +7,12 @@ It never expires, since mails are kept for years, and can do nothing but end mai
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from typing import Final, NamedTuple
 
 import msgspec
+
+from notifyd.signing import from_base64url
 
 #: Bytes of the HMAC that the token carries: 128 bits cannot be guessed.
 PROOF_BYTES: Final = 16
@@ -33,10 +35,10 @@ def make_token(key: bytes, subscription: Subscription) -> str:
 
 def read_token(key: bytes, token: str) -> Subscription | None:
     """What a token ends; None when it was not made with `key`."""
-    if len(token) > MAX_TOKEN or not token.isascii():
+    if len(token) > MAX_TOKEN:
         return None
     try:
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        raw = from_base64url(token)
     except ValueError:
         return None
     proof, said = raw[:PROOF_BYTES], raw[PROOF_BYTES:]

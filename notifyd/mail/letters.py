@@ -7,7 +7,7 @@ from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import parseaddr
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import (
     ChoiceLoader,
@@ -32,6 +32,30 @@ if TYPE_CHECKING:
 
 _SPECIAL: Final = frozenset(' <>()[],;:\\"')
 TEMPLATES: Final = ("subject.txt", "mail.txt", "mail.html")
+
+
+class _Whole(policy.EmailPolicy):
+    """Writes headers that programs read as they are: a token of more than 78 columns would be encoded."""
+
+    def fold(self, name: str, value: Any) -> str:
+        """As the library does. Raises ValueError for what would add a header."""
+        text = str(value)
+        if name in _READ_BY_PROGRAMS and not text.isprintable():
+            raise ValueError(f"{name} cannot be written on one line")
+        if name in _READ_BY_PROGRAMS and (self.utf8 or text.isascii()):
+            return f"{name}: {text}{self.linesep}"
+        folded: str = super().fold(name, value)
+        return folded
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        """The same in bytes."""
+        if name in _READ_BY_PROGRAMS:
+            return self.fold(name, value).encode()
+        return super().fold_binary(name, value)
+
+
+_READ_BY_PROGRAMS: Final = frozenset({"List-Unsubscribe", "Message-ID"})
+_POLICY: Final = _Whole(linesep="\r\n")
 
 
 class Letters:
@@ -70,7 +94,7 @@ class Letters:
         unsubscribe = self.unsubscribe_url(user_id, items)
         told = telling(items, locale, self._base, unsubscribe)
         subject, text, html = (template.render(told._asdict()) for template in self._templates)
-        mail = EmailMessage(policy=policy.SMTP if address.isascii() else policy.SMTPUTF8)
+        mail = EmailMessage(policy=_POLICY.clone(utf8=not address.isascii()))
         mail["From"] = self._from
         mail["To"] = _address(address)
         # An encoded word in a text is a text: the header's parser would decode it, line ends and all.

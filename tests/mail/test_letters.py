@@ -128,6 +128,29 @@ def test_the_headers_for_unsubscribing() -> None:
     assert one["Auto-Submitted"] == "auto-generated"
 
 
+@pytest.mark.parametrize("address", ["ann@home.example", "jörg@bücher.example"])
+def test_what_programs_read_leaves_on_one_line_as_it_is(address: str) -> None:
+    """RFC 8058 wants an address between angle brackets, and encoded words are none."""
+    user_id = "user-" + 123 * "u"
+    sender = Letters(f"deals@{'shop.' * 20}example", BASE, KEY)
+    made = sender.write("m" * 28, user_id, address, None, [deals({})], 1_780_000_000_000)
+    url = f"{BASE}/unsubscribe/{make_token(KEY, Subscription(user_id, 'deal-notification'))}"
+    lines = made.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert f"List-Unsubscribe: <{url}>".encode() in lines
+    assert f"Message-ID: <{'m' * 28}@{'shop.' * 20}example>".encode() in lines
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\x85", "\u2028", "=?utf-8?q?=0D=0A?="])
+def test_no_address_of_the_page_adds_a_header(end: str) -> None:
+    sender = Letters("deals@shop.example", f"{BASE}{end}Bcc: eve@evil.example", KEY)
+    try:
+        made = sender.write("m1", "ann", "ann@home.example", None, [deals({})], 1_780_000_000_000)
+    except ValueError:
+        return
+    head = made.partition(b"\r\n\r\n")[0]
+    assert {line.partition(b":")[0].decode() for line in head.split(b"\r\n") if line[:1] != b" "} == HEADERS
+
+
 #: Whatever some reader of mail might take for the end of a line.
 ENDS = ["\r\n", "\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\x00"]
 
@@ -203,6 +226,12 @@ def test_a_token_that_was_changed_is_none(place: int, by: int) -> None:
     at = place % len(token)
     changed = token[:at] + chr(33 + by % 94) + token[at + 1 :]
     assert read_token(KEY, changed) in (None, Subscription("ann", "all") if changed == token else None)
+
+
+def test_a_token_has_one_spelling() -> None:
+    token = make_token(KEY, Subscription("ann", "all"))
+    for other in (token + "=", token[:-1] + chr(ord(token[-1]) + 1), token[:5] + "!" + token[5:]):
+        assert read_token(KEY, other) is None
 
 
 @pytest.mark.parametrize("token", ["", "a", "ä", "!" * 40, "A" * 5000, "AAAA" * 10])
