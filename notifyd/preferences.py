@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from notifyd.messages import CUSTOM_TYPE
+
 #: `offline`: only what no device has acknowledged within the grace time. `always`: at once, whatever was
 #: acknowledged. `never`: no mail. `hourly`, `daily`: collected into one mail, without what was read.
 Policy = Literal["offline", "always", "never", "hourly", "daily"]
@@ -21,7 +23,7 @@ ALL_TYPES: Final = "all"
 Type = Annotated[
     str,
     Meta(
-        pattern="^(deal-notification|system-message|job-completed|x-[0-9A-Za-z._-]{1,100})$",
+        pattern=f"^(deal-notification|system-message|job-completed|{CUSTOM_TYPE})$",
         description="A type of notification",
     ),
 ]
@@ -46,10 +48,10 @@ class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Preferences(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a user wants to be written to."""
+    """How a user wants to be written to; of any types, since what cannot be read would let mail resume."""
 
     policy: Annotated[Policy, Meta(description="For the types that `types` does not name")] = "offline"
-    types: Annotated[dict[Type, Policy], Meta(max_length=50)] = msgspec.field(default_factory=dict)
+    types: dict[str, Policy] = msgspec.field(default_factory=dict)
     quiet_hours: QuietHours | None = None
     daily_at: WallTime = "08:00"
 

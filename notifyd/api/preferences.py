@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Meta, Struct
 from quart import Blueprint, Response
 
+from notifyd import preferences as wishes
 from notifyd.api import guard
 from notifyd.api.bodies import answer, read_json
 from notifyd.api.describe import ANYONE, USER, WRITES, Answer, describe
 from notifyd.api.parts import parts
 from notifyd.errors import NotFound
-from notifyd.preferences import ALL_TYPES, Policy, Preferences, QuietHours, Type, WallTime
+from notifyd.preferences import ALL_TYPES, Policy, QuietHours, Type, WallTime
 from notifyd.store import preferences as stored
 from notifyd.unsubscribe import Subscription, read_token
 
@@ -32,11 +33,17 @@ _EXAMPLE = {
 }
 
 
+class Preferences(wishes.Preferences, frozen=True, forbid_unknown_fields=True):
+    """How a user wants to be written to."""
+
+    types: Annotated[dict[Type, Policy], Meta(max_length=50)] = msgspec.field(default_factory=dict)
+
+
 class UserPreferences(Struct, frozen=True):
     """What a user wants, and what is known besides."""
 
     policy: Policy
-    types: dict[Type, Policy]
+    types: dict[str, Policy]
     quiet_hours: QuietHours | None
     daily_at: WallTime
     mail: Annotated[bool, Meta(description="Whether this server sends mail at all")]

@@ -104,6 +104,19 @@ async def test_one_post_without_a_login_ends_it_at_once(api: Api) -> None:
     assert api.server.woken == 3
 
 
+async def test_unsubscribing_holds_however_many_types_were_named(api: Api) -> None:
+    types = {f"x-{number}": "always" for number in range(50)}
+    wanted = {"policy": "always", "types": types}
+    ann = api.token("ann")
+    assert (await api.call("PUT", "/v1/preferences", as_=ann, body=wanted)).status == 200
+    more = wanted | {"types": types | {"x-50": "always"}}
+    assert (await api.call("PUT", "/v1/preferences", as_=ann, body=more)).status == 422
+    assert (await api.call("POST", await link(api))).status == 200
+    assert await policy(api, "deal-notification") == "never"
+    assert await policy(api, "x-0") == "always"
+    assert len((await api.call("GET", "/v1/preferences", as_=ann)).json["types"]) == 51
+
+
 @pytest.mark.parametrize("token", ["x", "a" * 5000, "..%2f..", "%00"])
 async def test_a_link_that_is_not_ours_is_not_found(api: Api, token: str) -> None:
     await link(api)
