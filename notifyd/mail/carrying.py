@@ -52,6 +52,6 @@ class Carrier(Protocol):
 class Post(Protocol):
     """Takes a finished mail to the mail system."""
 
-    async def post(self, sender: str, recipient: str, mail: bytes) -> Outcome:
+    async def post(self, message_id: str, sender: str, recipient: str, mail: bytes) -> Outcome:
         """As `Carrier.carry`, for RFC 5322 bytes with CRLF between two bare addresses."""
         ...

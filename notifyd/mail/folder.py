@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,21 +14,17 @@ if TYPE_CHECKING:
 
     from notifyd.mail.carrying import Outcome
 
-_MESSAGE_ID = re.compile(rb"^Message-ID: <([0-9a-zA-Z]+)@", re.MULTILINE)
-
 
 class Folder:
-    """Writes each mail into a file that has its Message-ID's name, so that a second try replaces it."""
+    """Writes each mail into a file that has its message's name, so that a second try replaces it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._limiter = trio.CapacityLimiter(2)
 
-    async def post(self, sender: str, recipient: str, mail: bytes) -> Outcome:
+    async def post(self, message_id: str, sender: str, recipient: str, mail: bytes) -> Outcome:
         """Write it; the file has its name only when it is whole. A full disk is temporary."""
-        found = _MESSAGE_ID.search(mail)
-        assert found is not None
-        target = self._path / f"{found[1].decode()}.eml"
+        target = self._path / f"{message_id}.eml"
         try:
             await trio.to_thread.run_sync(_write, target, mail, limiter=self._limiter)
         except OSError as error:

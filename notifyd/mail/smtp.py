@@ -21,6 +21,7 @@ from aiosmtplib import (
     SMTPServerDisconnected,
 )
 
+from notifyd.config import is_loopback
 from notifyd.errors import ConfigError
 from notifyd.mail.carrying import Permanent, Sent, Temporary
 
@@ -44,7 +45,6 @@ _SCHEMES: Final = {
     "smtp+starttls": (587, False, True),
     "smtps": (465, True, False),
 }
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Server(NamedTuple):
@@ -64,17 +64,17 @@ def parse_server(url: str) -> Server:
 
     Raises ConfigError, also for a password that would travel in the clear.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        raise ConfigError("smtp_url: the port is no number up to 65535") from None
+    except ValueError:  # it may repeat the address, with its password
+        raise ConfigError("smtp_url: this is no host, or the port no number up to 65535") from None
     if parts.scheme not in _SCHEMES or not parts.hostname:
         raise ConfigError(
             "smtp_url: write smtp://, smtp+starttls:// or smtps://, then USER:PASSWORD@HOST:PORT"
         )
     usual, use_tls, start_tls = _SCHEMES[parts.scheme]
-    if parts.username is not None and parts.scheme == "smtp" and parts.hostname not in _LOOPBACK:
+    if parts.username is not None and parts.scheme == "smtp" and not is_loopback(parts.hostname):
         raise ConfigError("smtp_url: a password needs smtps:// or smtp+starttls://")
     ca_file = parse_qs(parts.query).get("ca", [""])[0] or None
     return Server(
@@ -112,14 +112,20 @@ class _Connection:
 
 
 class Smtp:
-    """A mail server with connections that are used again; at most as many as there are calls at once."""
+    """A mail server with connections that are used again; at most as many as there are calls at once.
+
+    Raises ConfigError for certificates that cannot be read.
+    """
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._idle: list[_Connection] = []
-        self._tls = ssl.create_default_context(cafile=server.ca_file)
+        try:
+            self._tls = ssl.create_default_context(cafile=server.ca_file)
+        except OSError as error:
+            raise ConfigError(f"smtp_url: ca={server.ca_file}: {error.strerror or error}") from None
 
-    async def post(self, sender: str, recipient: str, mail: bytes) -> Outcome:
+    async def post(self, message_id: str, sender: str, recipient: str, mail: bytes) -> Outcome:
         """Hand over one mail.
 
         A refused recipient (5xx) is a bounce; another 5xx to the mail is permanent; all else is temporary,
@@ -139,8 +145,8 @@ class Smtp:
                 return Temporary("the mail server closed the connection")
 
     async def aclose(self) -> None:
-        """Say goodbye on idle connections, for QUIT_S seconds at most."""
-        with trio.move_on_after(QUIT_S):
+        """Say goodbye on idle connections, for QUIT_S seconds at most, also when it is cancelled."""
+        with trio.move_on_after(QUIT_S, shield=True):
             for connection in self._idle:
                 with suppress(SMTPException, OSError, trio.TooSlowError):
                     await connection.call(QUIT_S, connection.client.quit)

@@ -36,7 +36,7 @@ class Handler:
         self.mails: list[bytes] = []
         self.answers: dict[str, list[str]] = {}
         self.sessions: set[int] = set()
-        self.open = 0
+        self.open = self.goodbyes = 0
         self.quiet = trio.Event()
 
     def _answer(self, phase: str) -> str | None:
@@ -54,6 +54,10 @@ class Handler:
         if answer is None:
             envelope.rcpt_tos.append(address)
         return answer or "250 OK"
+
+    async def handle_QUIT(self, server: Any, session: Any, envelope: Any) -> str:
+        self.goodbyes += 1
+        return "221 Bye"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         answer = self._answer("DATA")
@@ -122,7 +126,7 @@ async def client(port: int, scheme: str = "smtp", login: str = "", query: str = 
 
 async def post(made: Smtp, recipient: str = "ann@home.example") -> Outcome:
     with trio.fail_after(PATIENCE_S):
-        return await made.post("deals@shop.example", recipient, MAIL)
+        return await made.post("m1", "deals@shop.example", recipient, MAIL)
 
 
 async def test_a_mail_arrives_as_it_was_and_the_connection_is_used_again() -> None:
@@ -311,11 +315,37 @@ async def test_starttls_that_is_not_offered_is_not_done_without() -> None:
         "smtp://a:b@mail.example",
         "smtps://mail.example:99999",
         "mail.example:25",
+        "smtp://[x",
+        "smtp://user:password@[x]:25",
     ],
 )
 def test_addresses_that_cannot_be_used(url: str) -> None:
-    with pytest.raises(ConfigError, match="smtp_url"):
+    with pytest.raises(ConfigError, match="smtp_url") as told:
         parse_server(url)
+    assert "password@" not in str(told.value)
+
+
+def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.pem"
+    empty.write_text("")
+    for file in (tmp_path / "nope.pem", empty):
+        with pytest.raises(ConfigError, match=f"smtp_url: ca={file}"):
+            Smtp(parse_server(f"smtps://mail.example?ca={file}"))
+
+
+def test_every_address_of_this_machine_may_get_a_password_in_the_clear() -> None:
+    for host in ("localhost", "127.0.0.2", "[::1]"):
+        assert parse_server(f"smtp://a:b@{host}").username == "a"
+
+
+async def test_goodbye_is_said_although_it_is_cancelled() -> None:
+    handler = Handler()
+    async with smtp.run_in_loop(), daemon(handler) as port:
+        with trio.CancelScope() as scope:
+            async with client(port) as made:
+                assert await post(made) == Sent()
+                scope.cancel()
+        assert handler.goodbyes == 1
 
 
 def test_usual_ports() -> None:
