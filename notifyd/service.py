@@ -115,7 +115,7 @@ async def open_service(
         wheel = Wheel(clock, config)
         checker = Checker(store, inbox, clock, config.check_interval_seconds)
         checks = Checks(inbox, broker, config.canary_seconds)
-        mail = await make_mail(config, store, inbox, clock, channels, page_address(config))
+        mail = await make_mail(config, store, inbox, clock, channels, page_address(config), outside.draw)
         inbox.on_commit = _then(broker.publish, mail.committed)
         parts = _api_parts(service, jobs, checker, checks, mail, clock)
         mover = None

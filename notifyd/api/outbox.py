@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,8 @@ from notifyd.api.parts import parts
 from notifyd.errors import NotFound, Unprocessable
 from notifyd.messages import iso
 from notifyd.store import outbox, webhooks
+from notifyd.store.deliveries import kind_of
+from notifyd.store.outbox import Status
 from notifyd.store.webhooks import Webhook
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 bp = Blueprint("outbox", __name__)
 hooks_bp = Blueprint("webhooks", __name__)
 
-Status = Literal["waiting", "sent", "dead", "dropped"]
 _MESSAGE_ID = {"message_id": "As `/v1/outbox` lists it"}
 
 
@@ -115,7 +116,7 @@ async def drop_message(message_id: str) -> Response:
 def _shown(kept: Kept) -> OutboxMessage:
     return OutboxMessage(
         message_id=kept.message_id,
-        channel=kept.channel.partition(":")[0],
+        channel=kind_of(kept.channel),
         user_id=kept.user_id,
         status=msgspec.convert(kept.status, Status),
         created_at=iso(kept.created_ms),

@@ -193,13 +193,14 @@ def _mail(facts: Facts) -> Mail:
     if told is None:
         why: MailWhyNot = "not_asked" if parts().config.sends_mail else "no_mail"
         return Mail(None, why, _MAIL_TEXTS[why])
+    if told.reason in _MAIL_TEXTS:
+        return _left_out(told.reason)
     if told.status == "sent" and told.ended_ms is not None:
         return Mail(iso(told.ended_ms), None, "handed to the mail server")
     if told.status == "dead":
         return Mail(None, "dead", f"given up: {told.error}")
-    reason: Any = told.error if told.status == "dropped" else told.reason
-    if reason in _MAIL_TEXTS:
-        return Mail(None, reason, _MAIL_TEXTS[reason])
+    if told.status == "dropped" and told.error in _MAIL_TEXTS:
+        return _left_out(told.error)
     if told.status == "dropped":
         return Mail(None, "dropped", "dropped by an operator")
     if told.due_ms is not None:
@@ -207,6 +208,10 @@ def _mail(facts: Facts) -> Mail:
         return Mail(None, "waits", f"waits {_WAITS.get(told.waits_for or '', 'to be decided on')}{until}")
     last = "" if told.error is None else f"; last: {told.error}"
     return Mail(None, "waits", f"waits in the outbox{last}")
+
+
+def _left_out(reason: Any) -> Mail:
+    return Mail(None, reason, _MAIL_TEXTS[reason])
 
 
 def _unconfirmed(found: Trace) -> list[str]:

@@ -45,6 +45,7 @@ class Mail:
         known: dict[str, Webhook],
         carriers: dict[str, Carrier],
         grace_ms: int,
+        draw: Callable[[int], str],
         smtp: Any = None,
     ) -> None:
         self._store = store
@@ -61,6 +62,7 @@ class Mail:
             grace_ms=grace_ms,
             is_every=self._is_every,
             on_messages=self.sender.wake,
+            draw=draw,
         )
         channels.webhooks = frozenset(known)
 
@@ -82,8 +84,7 @@ class Mail:
                 await self.sender.run()
             finally:
                 if self._smtp is not None:
-                    with trio.CancelScope(shield=True):  # it has a deadline of its own
-                        await self._smtp.aclose()
+                    await self._smtp.aclose()
 
     async def run_counting(self) -> Never:
         """Keep `statistics` up to date, until cancelled."""
@@ -142,9 +143,18 @@ def _loop() -> AbstractAsyncContextManager[None]:
 
 
 async def make_mail(
-    config: Config, store: Store, inbox: Inbox, clock: Callable[[], int], channels: Channels, base: str
+    config: Config,
+    store: Store,
+    inbox: Inbox,
+    clock: Callable[[], int],
+    channels: Channels,
+    base: str,
+    draw: Callable[[int], str],
 ) -> Mail:
-    """Everything, not yet running. `base`: the address of the page. Raises ConfigError."""
+    """Everything, not yet running. `base`: the address of the page; `draw` gives ids their chance.
+
+    Raises ConfigError.
+    """
     known = {each.publisher: each for each in await store.read(webhooks.everybodys)}
     carriers: dict[str, Carrier] = {}
     smtp = None
@@ -157,7 +167,7 @@ async def make_mail(
         post, smtp = _post(config)
         carriers[MAIL] = MailCarrier(letters, post, clock)
     grace_ms = round(config.email_grace_seconds * 1000)
-    return Mail(store, inbox, clock, channels, known, carriers, grace_ms, smtp)
+    return Mail(store, inbox, clock, channels, known, carriers, grace_ms, draw, smtp)
 
 
 def _post(config: Config) -> tuple[Post, Any]:

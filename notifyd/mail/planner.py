@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import UTC, tzinfo
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Never, cast
@@ -14,11 +13,13 @@ import trio
 from notifyd import preferences as wishes
 from notifyd.clock import Pace
 from notifyd.errors import StoreError
+from notifyd.inbox.preparing import new_notification_id
 from notifyd.mail import policy
 from notifyd.mail.policy import Drop, Facts, Send, Wait
 from notifyd.store import deliveries
 from notifyd.store.deliveries import MAIL, WEBHOOK, Decided, NewMessage, Pending
 from notifyd.store.json_rows import records
+from notifyd.store.outbox import MAX_ITEMS
 from notifyd.store.users import Marks
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Planner:
         grace_ms: int,
         is_every: Callable[[str], bool],
         on_messages: Callable[[], None],
+        draw: Callable[[int], str],
     ) -> None:
         self._store = store
         self._inbox = inbox
@@ -54,6 +56,7 @@ class Planner:
         self._grace_ms = grace_ms
         self._is_every = is_every  # whether the webhook of a publisher is told everything
         self._on_messages = on_messages
+        self._draw = draw
         self._woken = trio.Event()
 
     def wake(self) -> None:
@@ -88,7 +91,7 @@ class Planner:
             return spread
         waiting = {user_id: self._inbox.waiting_ack(user_id) for user_id in users}
         found, texts = await self._store.read(partial(deliveries.pending, user_ids=users, now_ms=now_ms))
-        plan = _Plan(now_ms)
+        plan = _Plan(now_ms, self._draw)
         critical = {seq for seq, data in texts.items() if _is_critical(data)}
         pace = Pace()
         for each in sorted(records(found, Pending), key=lambda each: each.seq):
@@ -126,7 +129,6 @@ class Planner:
         facts = Facts(
             created_ms=each.created_ms,
             expires_ms=each.expires_ms,
-            due_ms=each.due_ms,
             waits_for=cast("Any", each.waits_for),
             acknowledged=max(each.ack_seq or 0, waiting.get(each.user_id, 0)) >= each.seq,
             rank=_rank(each),
@@ -138,12 +140,14 @@ class Planner:
 
 
 class _Plan:
-    """What a look has decided, for one transaction; a user gets one message by each channel."""
+    """What a look has decided, for one transaction; a user gets one mail, or more if it were too long."""
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, draw: Callable[[int], str]) -> None:
         self._now_ms = now_ms
+        self._draw = draw
         self._decided: list[Decided] = []
-        self.messages: dict[tuple[str, str], NewMessage] = {}
+        self._begun: dict[tuple[str, str], tuple[NewMessage, int]] = {}  # with how many it tells of
+        self.messages: list[NewMessage] = []
 
     def add(self, each: Pending, decision: Decision) -> None:
         key = (each.user_id, each.seq, each.channel, each.due_ms)
@@ -159,21 +163,21 @@ class _Plan:
     def _message(self, each: Pending) -> NewMessage:
         # A webhook is called once for each notification: whoever reads it wants no list.
         of = each.channel if each.channel == MAIL else f"{each.channel}/{each.seq}"
-        new = NewMessage(new_message_id(self._now_ms), each.channel, each.user_id)
-        return self.messages.setdefault((each.user_id, of), new)
+        message, count = self._begun.get((each.user_id, of), (None, 0))
+        if message is None or count == MAX_ITEMS:
+            name = new_notification_id(self._now_ms, self._draw)  # for ever, on every try
+            message, count = NewMessage(name, each.channel, each.user_id), 0
+            self.messages.append(message)
+        self._begun[each.user_id, of] = message, count + 1
+        return message
 
     def __call__(self, tx: Transaction) -> tuple[Sequence[NewEntry], None]:
-        deliveries.settle(tx, self._decided, list(self.messages.values()), self._now_ms)
+        deliveries.settle(tx, self._decided, self.messages, self._now_ms)
         return (), None
 
 
-def new_message_id(now_ms: int) -> str:
-    """What a message is called for ever, on every try."""
-    return f"{now_ms:012x}{secrets.token_hex(10)}"
-
-
 def _rank(each: Pending) -> int:
-    marks = Marks(each.appeared_seq or 0, each.seen_seq or 0, each.read_seq or 0, each.archived_seq or 0)
+    marks = Marks(0, each.seen_seq or 0, each.read_seq or 0, each.archived_seq or 0)
     # That an announcement is older than the user's first visit makes it listed as seen; nobody has seen it.
     by_marks = marks.rank(each.seq, everyone=False)
     return max(each.state or 0, each.single or 0, by_marks)

@@ -25,11 +25,10 @@ DropReason = Literal["acknowledged", "read", "withdrawn", "expired", "unsubscrib
 
 
 class Facts(NamedTuple):
-    """What is known of one delivery when it is decided on; `due_ms` is when what it waits for comes."""
+    """What is known of one delivery when it is decided on, which is when what it waits for has come."""
 
     created_ms: int
     expires_ms: int | None
-    due_ms: int
     waits_for: WaitsFor | None  # None: it is new, or the preferences have changed
     acknowledged: bool
     rank: int  # of the notification's state for this user
@@ -87,10 +86,8 @@ def _by_policy(facts: Facts, preferences: Preferences, zone: tzinfo, now_ms: int
         return Wait(until_ms, "grace") if now_ms < until_ms else Send()
     if facts.rank >= READ:
         return Drop("read")
-    if facts.waits_for in ("digest", "quiet") and facts.due_ms <= now_ms:
+    if facts.waits_for in ("digest", "quiet"):
         return Send()
-    if facts.waits_for == "digest":
-        return Wait(facts.due_ms, "digest")
     return Wait(next_digest(facts.policy, preferences, zone, now_ms), "digest")
 
 

@@ -15,16 +15,19 @@ from notifyd.errors import StoreError
 from notifyd.mail import retrying
 from notifyd.mail.carrying import Parcel, Permanent, Sent, Temporary
 from notifyd.mail.policy import outlived
-from notifyd.store import outbox
-from notifyd.store.deliveries import MAIL
+from notifyd.store import deliveries, outbox
+from notifyd.store.deliveries import MAIL, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from notifyd.inbox import Inbox
     from notifyd.mail.carrying import Carrier, Outcome
+    from notifyd.mail.policy import DropReason
     from notifyd.store.base import NewEntry, Store, Transaction
     from notifyd.store.outbox import Addressee, Claimed, Item, Status
+
+    LeftOut = Sequence[tuple[int, DropReason]]  # by seq
 
 log = structlog.get_logger("notifyd.mail")
 
@@ -109,12 +112,12 @@ class Sender:
 
     async def _carry(self, message: Claimed) -> None:
         """Raises StoreError: the lease runs out, and then it is tried again."""
-        kind = message.channel.partition(":")[0]
+        kind = kind_of(message.channel)
         load = partial(outbox.content, message_id=message.message_id, user_id=message.user_id)
         whom, items = await self._store.read(load)
-        reason, wanted = still_wanted(message, whom, items, self._clock())
+        reason, wanted, left_out = still_wanted(message, whom, items, self._clock())
         if reason is not None:
-            await self._end(message, "dropped", reason)
+            await self._end(message, "dropped", reason, left_out)
             self.counts[kind, "dropped"] += 1
             return
         outcome: Outcome = Temporary(f"it took longer than {TRY_S:g} s")
@@ -122,7 +125,7 @@ class Sender:
             parcel = Parcel(message, whom, wanted)
             outcome = await self._try(self._carriers.get(kind), parcel)
         # No checkpoint from here to the writer's queue: what was taken over is noted even as we are stopped.
-        await self._note(message, kind, outcome)
+        await self._note(message, kind, outcome, left_out)
 
     async def _try(self, carrier: Carrier | None, parcel: Parcel) -> Outcome:
         if carrier is None:
@@ -133,15 +136,15 @@ class Sender:
             log.error("outbox.fault", message=parcel.message.message_id, exc_info=fault)
             return Temporary(f"a defect: {type(fault).__name__}")
 
-    async def _note(self, message: Claimed, kind: str, outcome: Outcome) -> None:
+    async def _note(self, message: Claimed, kind: str, outcome: Outcome, left_out: LeftOut) -> None:
         match outcome:
             case Sent():
                 self.counts[kind, "sent"] += 1
-                await self._end(message, "sent", None)
+                await self._end(message, "sent", None, left_out)
                 log.debug("outbox.sent", message=message.message_id, channel=kind, tries=message.tries)
             case Permanent(error, bounced):
                 self.counts[kind, "dead"] += 1
-                await self._end(message, "dead", error, bounced)
+                await self._end(message, "dead", error, bounced=bounced)
                 log.warning("outbox.refused", message=message.message_id, channel=kind, reason=error)
             case Temporary(error):
                 await self._try_again(message, kind, error)
@@ -160,12 +163,20 @@ class Sender:
         await self._write(lambda tx: outbox.retry_at(tx, message, error, next_ms), message)
 
     async def _end(
-        self, message: Claimed, status: Status, error: str | None, bounced: str | None = None
+        self,
+        message: Claimed,
+        status: Status,
+        error: str | None,
+        left_out: LeftOut = (),
+        bounced: str | None = None,
     ) -> None:
         def note(tx: Transaction) -> bool:
             if bounced is not None:
                 outbox.bounced(tx, message.user_id, bounced)
-            return outbox.end(tx, message, status, error, self._clock())
+            ours = outbox.end(tx, message, status, error, self._clock())
+            if ours:
+                deliveries.leave_out(tx, message.user_id, message.channel, left_out)
+            return ours
 
         await self._write(note, message)
 
@@ -188,19 +199,21 @@ class Sender:
 
 def still_wanted(
     message: Claimed, whom: Addressee, items: Sequence[Item], now_ms: int
-) -> tuple[str | None, Sequence[Item]]:
-    """Why a message is not to be sent any more, or what of it is still to be told."""
+) -> tuple[DropReason | None, Sequence[Item], LeftOut]:
+    """Why a message is not to be sent any more, or what of it is still to be told; and why not the rest."""
     preferences, is_mail = wishes.DEFAULT, message.channel == MAIL
     if is_mail:
         preferences = wishes.decode(whom.preferences)
         if whom.email is None:
-            return "no_address", ()
+            return "no_address", (), ()
         if whom.email == whom.bounced_email:
-            return "bounced", ()
-    gone = {
-        item: outlived(item.rank, item.expires_ms, preferences.policy_of(item.type), now_ms) for item in items
-    }
-    wanted = [item for item, reason in gone.items() if reason is None]
+            return "bounced", (), ()
+    judged = [
+        (item, outlived(item.rank, item.expires_ms, preferences.policy_of(item.type), now_ms))
+        for item in items
+    ]
+    wanted = [item for item, reason in judged if reason is None]
+    left_out = [(item.seq, reason) for item, reason in judged if reason is not None]
     if wanted:
-        return None, wanted
-    return next((reason for reason in gone.values() if reason is not None), "expired"), ()
+        return None, wanted, left_out
+    return left_out[0][1] if left_out else "expired", (), left_out

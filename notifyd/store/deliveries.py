@@ -5,10 +5,10 @@ Every function takes the open `Transaction` first and runs in a store's thread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Raw  # noqa: TC002 - msgspec looks at the fields
-from sqlalchemy import and_, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, literal, select, tuple_, update
 
 from notifyd.messages import encode_json
 from notifyd.store.json_rows import INT, TEXT, document, json_of, records, rows_of, together
@@ -40,6 +40,12 @@ d = deliveries.c
 n = notifications.c
 u = users.c
 x = broadcast_states.c
+
+
+def kind_of(channel: str) -> str:
+    """`mail`, or `webhook` for each publisher's."""
+    return channel.partition(":")[0]
+
 
 # --- in the notification's own transaction ------------------------------------------------------------
 
@@ -156,10 +162,8 @@ class Pending(NamedTuple):
     created_ms: int | None
     expires_ms: int | None
     state: int | None
-    everyone: bool
     single: int | None  # the user's own state of an announcement
     ack_seq: int | None
-    appeared_seq: int | None
     seen_seq: int | None
     read_seq: int | None
     archived_seq: int | None
@@ -185,10 +189,8 @@ _found = (
         n.created_ms,
         n.expires_ms,
         n.state,
-        n.user_id.is_(None).label("everyone"),
         x.state.label("single"),
         u.ack_seq,
-        u.appeared_seq,
         u.seen_seq,
         u.read_seq,
         u.archived_seq,
@@ -299,6 +301,24 @@ def settle(tx: Transaction, decided: Sequence[Decided], messages: Sequence[NewMe
     tx.insert_rows(outbox, _MESSAGE_COLUMNS, rows)
 
 
+_LEAVE_OUT = (
+    update(deliveries)
+    .where(
+        d.user_id == bindparam("user"),
+        d.seq == bindparam("at"),
+        d.channel == bindparam("by"),
+    )
+    .values(reason=bindparam("why", type_=TEXT))
+)
+
+
+def leave_out(tx: Transaction, user_id: str, channel: str, why: Iterable[tuple[int, str]]) -> None:
+    """Note of deliveries that their message went without them: each seq and its reason."""
+    rows = [{"user": user_id, "by": channel, "at": seq, "why": reason} for seq, reason in why]
+    if rows:
+        tx.execute(_LEAVE_OUT, rows)
+
+
 _REPLAN = (
     update(deliveries)
     .where(d.user_id == bindparam("user"), d.due_ms.is_not(None))
@@ -313,22 +333,16 @@ def replan(tx: Transaction, user_id: str) -> None:
 
 # --- when the log has forgotten -------------------------------------------------------------------------
 
-_OLDEST = select(func.coalesce(func.min(n.seq), select(meta.c.head).scalar_subquery() + 1))
-_FORGOTTEN = select(d.user_id, d.seq, d.channel).where(d.seq < bindparam("oldest"), d.due_ms.is_(None))
+_OLDEST = select(func.coalesce(func.min(n.seq), select(meta.c.head).scalar_subquery() + 1)).scalar_subquery()
+_FORGOTTEN = (
+    select(d.user_id, d.seq, d.channel).where(d.seq < _OLDEST, d.due_ms.is_(None)).limit(bindparam("most"))
+)
+_FORGET = delete(deliveries).where(tuple_(d.user_id, d.seq, d.channel).in_(_FORGOTTEN))
 
 
 def forget(tx: Transaction, limit: int) -> int:
     """Delete at most `limit` decided deliveries of notifications that are gone; how many it were."""
-    oldest: Any = tx.execute(_OLDEST).scalar_one()
-    gone = tx.execute(_FORGOTTEN.limit(limit), {"oldest": oldest}).all()
-    if gone:
-        tx.execute(_DROP, [{"user": row[0], "at": row[1], "by": row[2]} for row in gone])
-    return len(gone)
-
-
-_DROP = delete(deliveries).where(
-    d.user_id == bindparam("user"), d.seq == bindparam("at"), d.channel == bindparam("by")
-)
+    return tx.execute(_FORGET, {"most": limit}).rowcount
 
 
 # --- for the trace --------------------------------------------------------------------------------------

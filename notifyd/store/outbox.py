@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from sqlalchemy import bindparam, case, delete, func, select, update
 
 from notifyd.messages import encode_json
+from notifyd.store.deliveries import kind_of
 from notifyd.store.json_rows import INT, TEXT, rows_of
 from notifyd.store.schema import broadcast_states, deliveries, notifications, outbox, preferences, users
 
@@ -237,7 +238,7 @@ def counts(tx: Transaction) -> dict[tuple[str, str], int]:
     """How many messages wait and how many are dead letters, by status and kind of channel."""
     found: dict[tuple[str, str], int] = {}
     for status, channel, count in tx.execute(_COUNTS):
-        kind = channel.partition(":")[0]
+        kind = kind_of(channel)
         found[status, kind] = found.get((status, kind), 0) + count
     return found
 

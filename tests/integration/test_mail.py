@@ -70,7 +70,7 @@ async def test_who_closed_the_tab_finds_a_mail_and_who_is_there_does_not(
         assert mail["To"] == "ann@home.example"
         assert mail["Subject"] == "Juice: $2.79 (was $3.99)"
         await _unsubscribe_by_post(service, mail)
-        await _trace(service, anns.notification_id)
+        await _trace(service, anns.notification_id, anns.seq)
 
 
 async def _unsubscribe_by_post(service: Service, mail: Any) -> None:
@@ -85,12 +85,16 @@ async def _unsubscribe_by_post(service: Service, mail: Any) -> None:
     assert (await told(service, "ann", other.seq)).status == "sent"
 
 
-async def _trace(service: Service, notification_id: str) -> None:
+async def _trace(service: Service, notification_id: str, seq: int) -> None:
     async with httpx2.AsyncClient(base_url=service.url, trust_env=False) as http:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
         path = f"/v1/notifications/{notification_id}/trace"
         found = (await http.get(path, params={"user_id": "ann"}, headers=headers)).json()
         assert found["mail"]["mailed_at"] is not None
+        left_out = partial(deliveries.leave_out, user_id="ann", channel="mail", why=[(seq, "withdrawn")])
+        await service.store.write(left_out)
+        found = (await http.get(path, params={"user_id": "ann"}, headers=headers)).json()
+        assert (found["mail"]["mailed_at"], found["mail"]["why_not"]) == (None, "withdrawn")
         stats = (await http.get("/v1/stats", headers=headers)).json()
         assert stats["mail"]["outcomes"]["mail_sent"] == 2
 

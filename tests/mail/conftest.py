@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import subprocess
 from collections import deque
@@ -96,6 +97,7 @@ class Post:
             grace_ms=round(GRACE_S * 1000),
             is_every=self.every.__contains__,
             on_messages=self.sender.wake,
+            draw=secrets.token_hex,
         )
 
     async def user(self, user_id: str, **more: Any) -> None:

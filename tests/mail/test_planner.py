@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
+from sqlalchemy import delete
 
 from notifyd.errors import Unavailable
 from notifyd.messages import custom, system_message
 from notifyd.preferences import Preferences, QuietHours
-from notifyd.store import erase, outbox, users
+from notifyd.store import deliveries, erase, outbox, users
+from notifyd.store.schema import notifications
 from tests.mail.conftest import BEGIN_MS, GRACE_S, Post, now_ms
 
 if TYPE_CHECKING:
@@ -148,6 +151,41 @@ async def test_a_digest_is_one_mail_also_of_what_lands_in_its_last_second(
         await trio.sleep(2 * 3600)
         assert len(post.carrier.parcels) == 2
         assert [each for mail in post.carrier.texts for each in mail] == told
+
+
+async def test_more_than_one_mail_holds_goes_into_the_next(
+    open_post: OpenPost, autojump_clock: object
+) -> None:
+    async with open_post() as post:
+        await post.user("ann")
+        await post.prefer("ann", Preferences(policy="hourly"))
+        told = [(await post.tell("ann")).notification_id for _ in range(2 * outbox.MAX_ITEMS + 1)]
+        await trio.sleep(3700)
+        assert sorted(len(each) for each in post.carrier.texts) == [1, outbox.MAX_ITEMS, outbox.MAX_ITEMS]
+        assert sorted(each for mail in post.carrier.texts for each in mail) == sorted(told)
+
+
+async def test_what_is_decided_is_forgotten_with_its_notification(
+    open_post: OpenPost, autojump_clock: object
+) -> None:
+    async with open_post() as post:
+        for name, policy in (("ann", "never"), ("ben", "hourly")):
+            await post.user(name)
+            await post.prefer(name, Preferences(policy=policy))  # type: ignore[arg-type]
+        for _ in range(3):
+            await post.tell("ann", "ben")
+        await trio.sleep(3)
+        kept = await post.tell("ann")
+        await trio.sleep(3)
+        forget = partial(deliveries.forget, limit=2)
+        assert await post.store.write(forget) == 0
+        await post.store.write(
+            lambda tx: tx.execute(delete(notifications).where(notifications.c.seq < kept.seq))
+        )
+        assert [await post.store.write(forget) for _ in range(3)] == [2, 1, 0]
+        assert sorted(user_id for user_id, _ in await post.rows()) == ["ann", "ben", "ben", "ben"]
+        await post.store.write(lambda tx: tx.execute(delete(notifications)))
+        assert await post.store.write(forget) == 1
 
 
 async def test_quiet_hours_hold_and_merge_into_one_but_critical_passes(

@@ -175,7 +175,6 @@ def facts(policy: Policy = "offline", **changed: Any) -> Facts:
     usual = Facts(
         created_ms=NOW,
         expires_ms=None,
-        due_ms=NOW,
         waits_for=None,
         acknowledged=False,
         rank=0,
@@ -220,7 +219,7 @@ def test_a_digest_waits_then_sends_without_what_was_read(policy: Policy) -> None
     wait = decided(facts(policy, acknowledged=True))
     assert isinstance(wait, Wait)
     assert wait.waits_for == "digest"
-    later = facts(policy, waits_for="digest", due_ms=wait.until_ms, acknowledged=True)
+    later = facts(policy, waits_for="digest", acknowledged=True)
     assert decided(later, wait.until_ms) == Send()
     assert decided(later._replace(rank=STATE_RANK["read"]), wait.until_ms) == Drop("read")
 
@@ -233,7 +232,7 @@ def test_quiet_hours_hold_everything_until_one_moment(policy: Policy) -> None:
     end = ms("2026-06-01T13:00:00Z")
     due = facts(policy, created_ms=NOW - GRACE_MS, waits_for="digest" if policy == "hourly" else None)
     assert decided(due, **NIGHT) == Wait(end, "quiet")
-    assert decided(due._replace(waits_for="quiet", due_ms=end), end, **NIGHT) == Send()
+    assert decided(due._replace(waits_for="quiet"), end, **NIGHT) == Send()
 
 
 def test_critical_announcements_pass_quiet_hours_and_digests() -> None:
@@ -252,7 +251,7 @@ def test_every_delivery_comes_to_an_end_and_never_in_quiet_hours(
     """Following each Wait, something is sent within two days, outside the quiet hours."""
     zone, now = where
     wanted = Preferences(policy=policy, quiet_hours=quiet, daily_at=at)
-    each = facts(policy, created_ms=now, due_ms=now)
+    each = facts(policy, created_ms=now)
     for _ in range(6):
         decision = decide(each, wanted, zone, now_ms=now, grace_ms=GRACE_MS)
         if isinstance(decision, Send):
@@ -262,7 +261,7 @@ def test_every_delivery_comes_to_an_end_and_never_in_quiet_hours(
         assert isinstance(decision, Wait)
         assert decision.until_ms > now
         now = decision.until_ms
-        each = each._replace(due_ms=now, waits_for=decision.waits_for)
+        each = each._replace(waits_for=decision.waits_for)
     raise AssertionError("it waits for ever")
 
 

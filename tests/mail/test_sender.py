@@ -109,6 +109,25 @@ async def test_unsubscribing_drops_what_waits_for_another_try(
         assert (message.status, message.error) == ("dropped", "unsubscribed")
 
 
+async def test_what_a_mail_went_without_is_said(open_post: OpenPost, autojump_clock: object) -> None:
+    async with open_post(idle=True) as post:
+        await post.user("ann")
+        await post.prefer("ann", ALWAYS)
+        kept = await post.tell("ann")
+        gone = await post.tell("ann")
+        short = await post.tell("ann", expires_in_s=20)
+        while await post.planner.look():
+            pass
+        post.carrier.answers.append(Temporary("busy"))
+        await send_for(post, 3)
+        await post.inbox.withdraw(gone.notification_id)
+        await send_for(post, 200)
+        assert [len(each.items) for each in post.carrier.parcels] == [3, 1]
+        assert (await only(post)).status == "sent"
+        reasons = {seq: row.reason for (_, seq), row in (await post.rows()).items()}
+        assert reasons == {kept.seq: None, gone.seq: "withdrawn", short.seq: "expired"}
+
+
 async def test_at_most_ten_at_once_the_longest_due_first(open_post: OpenPost, autojump_clock: object) -> None:
     async with open_post(idle=True) as post:
         for number in range(25):
