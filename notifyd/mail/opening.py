@@ -53,8 +53,8 @@ class Mail:
         self._webhooks = known
         self._smtp = smtp
         self._depth: dict[tuple[str, str], int] = {}
-        hooks = WebhookCarrier(known.get, inbox.epoch, clock)
-        self.sender = Sender(store, inbox, clock, {"webhook": hooks, **carriers})
+        self._hooks = WebhookCarrier(known.get, inbox.epoch, clock)
+        self.sender = Sender(store, inbox, clock, {"webhook": self._hooks, **carriers})
         self.planner = Planner(
             store,
             inbox,
@@ -83,6 +83,7 @@ class Mail:
             try:
                 await self.sender.run()
             finally:
+                await self._hooks.aclose()
                 if self._smtp is not None:
                     await self._smtp.aclose()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 import msgspec
+import trio
 
 from notifyd.mail.carrying import Permanent, Sent, Temporary
 from notifyd.messages import Cursor, encode_json, iso
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from notifyd.store.outbox import Item
     from notifyd.store.webhooks import Webhook
 
-#: Seconds for one call.
+#: Seconds for one call, from the look-up of the name to the status.
 CALL_S: Final = 15.0
+#: Seconds for closing what is open at the end.
+CLOSE_S: Final = 2.0
 #: Answers that say that the same call may succeed later; any other 4xx is for ever.
 _LATER: Final = frozenset({408, 409, 423, 425, 429})
 
@@ -36,6 +39,8 @@ class WebhookCarrier:
         self._find = find
         self._epoch = epoch
         self._clock = clock
+        self._opening = trio.Lock()
+        self._client: httpx2.AsyncClient | None = None
 
     async def carry(self, parcel: Parcel) -> Outcome:
         """As `Carrier.carry`. Redirects are not followed: a webhook is where its publisher says."""
@@ -49,11 +54,27 @@ class WebhookCarrier:
             "Notifyd-Signature": sign(webhook.secret, body, self._clock() // 1000),
         }
         try:
-            async with httpx2.AsyncClient(timeout=CALL_S, trust_env=False) as client:
-                answer = await client.post(webhook.url, content=body, headers=headers)
+            with trio.fail_after(CALL_S):
+                return judged(await self._call(webhook.url, body, headers))
+        except trio.TooSlowError:
+            return Temporary(f"no answer within {CALL_S:g} s")
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return Temporary(f"{type(error).__name__}: {error}")
-        return judged(answer.status_code)
+
+    async def aclose(self) -> None:
+        """Close its connections, in CLOSE_S seconds at most; another call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await client.aclose()
+
+    async def _call(self, url: str, body: bytes, headers: dict[str, str]) -> int:
+        """The status; of the answer's body, which may be without an end, nothing is read."""
+        async with self._opening:
+            if self._client is None:
+                self._client = await trio.to_thread.run_sync(_open_client, abandon_on_cancel=True)
+        async with self._client.stream("POST", url, content=body, headers=headers) as answer:
+            return answer.status_code
 
     def _body(self, webhook: Webhook, user_id: str, item: Item) -> bytes:
         told: dict[str, Any] = {
@@ -67,6 +88,11 @@ class WebhookCarrier:
             },
         }
         return encode_json(told)
+
+
+def _open_client() -> httpx2.AsyncClient:
+    """Reading the system's certificates takes tens of milliseconds: not on the event loop."""
+    return httpx2.AsyncClient(timeout=None, follow_redirects=False, trust_env=False)
 
 
 def sign(secret: str, body: bytes, seconds: int) -> str:
