@@ -18,7 +18,6 @@ from notifyd.mail import policy
 from notifyd.mail.policy import Drop, Facts, Send, Wait
 from notifyd.store import deliveries
 from notifyd.store.deliveries import MAIL, WEBHOOK, Decided, NewMessage, Pending
-from notifyd.store.json_rows import records
 from notifyd.store.outbox import MAX_ITEMS
 from notifyd.store.users import Marks
 
@@ -94,7 +93,7 @@ class Planner:
         plan = _Plan(now_ms, self._draw)
         critical = {seq for seq, data in texts.items() if _is_critical(data)}
         pace = Pace()
-        for each in sorted(records(found, Pending), key=lambda each: each.seq):
+        for each in found:
             await pace.breathe()
             plan.add(each, self._decide(each, waiting, each.seq in critical, now_ms))
         await self._inbox.work(plan)

@@ -5,6 +5,7 @@ Every function takes the open `Transaction` first and runs in a store's thread.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Raw  # noqa: TC002 - msgspec looks at the fields
@@ -33,8 +34,9 @@ MAIL: Final = "mail"
 WEBHOOK: Final = "webhook:"
 #: Users that an announcement reaches in one transaction.
 SPREAD: Final = 500
-#: Users that are decided on at once.
+#: Users and deliveries that are decided on at once.
 LOOK_USERS: Final = 100
+LOOK_ROWS: Final = 2000
 
 d = deliveries.c
 n = notifications.c
@@ -178,6 +180,11 @@ _DUE_USERS = (
     select(d.user_id).where(d.due_ms <= bindparam("now")).order_by(d.due_ms, d.user_id).limit(LOOK_USERS * 4)
 )
 _WANTED = rows_of("ids", value=TEXT)
+_DUE_EACH = (
+    select(d.user_id, func.count())
+    .where(d.user_id.in_(select(_WANTED.c.value)), d.due_ms <= bindparam("now"))
+    .group_by(d.user_id)
+)
 _found = (
     select(
         d.user_id,
@@ -204,6 +211,8 @@ _found = (
     .join(broadcast_states, and_(x.user_id == d.user_id, x.seq == d.seq), isouter=True)
     .join(preferences, preferences.c.user_id == d.user_id, isouter=True)
     .where(d.user_id.in_(select(_WANTED.c.value)), d.due_ms <= bindparam("now"))
+    .order_by(d.seq)
+    .limit(bindparam("most"))
     .subquery("found")
 )
 _FOUND = select(together(*(document(c) if c.name == "preferences" else c for c in _found.c)))
@@ -219,16 +228,24 @@ def next_due(tx: Transaction) -> int | None:
 
 
 def due_users(tx: Transaction, now_ms: int) -> list[str]:
-    """The users, at most LOOK_USERS, of the deliveries that have been due longest."""
-    found = tx.execute(_DUE_USERS, {"now": now_ms}).scalars()
-    return list(dict.fromkeys(found))[:LOOK_USERS]
+    """The users of the deliveries that have been due longest: at most LOOK_USERS, and no more than have
+    LOOK_ROWS in all, unless the first alone has."""
+    found = list(dict.fromkeys(tx.execute(_DUE_USERS, {"now": now_ms}).scalars()))[:LOOK_USERS]
+    counted = tx.execute(_DUE_EACH, {"ids": _ids(found), "now": now_ms}) if found else ()
+    rows_of_user = {row[0]: row[1] for row in counted}
+    sums = accumulate(rows_of_user.get(user_id, 0) for user_id in found)
+    return found[: max(1, sum(rows <= LOOK_ROWS for rows in sums))]
 
 
-def pending(tx: Transaction, user_ids: Sequence[str], now_ms: int) -> tuple[bytes, dict[int, bytes]]:
-    """All that is due of these users, as the JSON of Pendings, and the data of their system messages."""
-    ids = encode_json([(each,) for each in user_ids]).decode()
-    found = json_of(tx, _FOUND, {"ids": ids, "now": now_ms})
-    seqs = {each.seq for each in records(found, Pending) if each.type == "system-message"}
+def _ids(user_ids: Sequence[str]) -> str:
+    return encode_json([(each,) for each in user_ids]).decode()
+
+
+def pending(tx: Transaction, user_ids: Sequence[str], now_ms: int) -> tuple[list[Pending], dict[int, bytes]]:
+    """What is due of these users, the oldest LOOK_ROWS at most, and the data of their system messages."""
+    given = {"ids": _ids(user_ids), "now": now_ms, "most": LOOK_ROWS}
+    found = sorted(records(json_of(tx, _FOUND, given), Pending), key=lambda each: each.seq)
+    seqs = {each.seq for each in found if each.type == "system-message"}
     wanted = encode_json([(seq,) for seq in seqs]).decode()
     rows = tx.execute(_MESSAGES, {"seqs": wanted}).all() if seqs else ()
     return found, {row[0]: bytes(row[1]) for row in rows}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    import pytest
+
     OpenPost = Callable[..., AbstractAsyncContextManager[Post]]
 
 
@@ -163,6 +165,27 @@ async def test_more_than_one_mail_holds_goes_into_the_next(
         await trio.sleep(3700)
         assert sorted(len(each) for each in post.carrier.texts) == [1, outbox.MAX_ITEMS, outbox.MAX_ITEMS]
         assert sorted(each for mail in post.carrier.texts for each in mail) == sorted(told)
+
+
+async def test_a_look_deals_with_so_many_and_keeps_a_users_together(
+    open_post: OpenPost, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LOOK_ROWS", 5)
+    async with open_post(idle=True) as post:
+        names = ["ann", "ben", "cat", "dan"]
+        for name in names:
+            await post.user(name)
+            await post.prefer(name, Preferences(policy="always"))
+        for _ in range(2):
+            await post.tell(*names)
+        for _ in range(10):
+            await post.tell("dan")
+        left = []
+        while await post.planner.look():
+            left.append(sum(row.due_ms is not None for row in (await post.rows()).values()))
+        assert left == [14, 12, 7, 2, 0]
+        messages = [message.user_id for message in await post.messages()]
+        assert sorted(messages) == ["ann", "ben", "cat", "dan", "dan", "dan"]
 
 
 async def test_what_is_decided_is_forgotten_with_its_notification(
