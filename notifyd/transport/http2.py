@@ -16,7 +16,7 @@ import trio
 from notifyd.errors import BadRequest
 from notifyd.transport.head import RequestHead, from_behind, is_host
 from notifyd.transport.listeners import SEND_BUFFER_BYTES
-from notifyd.transport.refusal import refusal
+from notifyd.transport.refusal import answer_problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -83,10 +83,7 @@ class EventsApp:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         elif scope["type"] == "http" and not all(is_host(host) for host in _hosts(scope)):
-            answer = refusal(BadRequest("the :authority is malformed"))
-            head, _, body = answer.partition(b"\r\n\r\n")
-            await send(_start(head))
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+            await answer_problem(send, BadRequest("the :authority is malformed"))
         elif scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/events"):
             await self._stream(scope, receive, send)
         else:

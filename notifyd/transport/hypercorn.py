@@ -25,7 +25,7 @@ from hypercorn.utils import wrap_app
 from notifyd.errors import HttpError
 from notifyd.transport.head import MAX_HEAD_BYTES
 from notifyd.transport.http2 import EventsApp, Http2Stream
-from notifyd.transport.refusal import problem_body
+from notifyd.transport.refusal import answer_problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -172,20 +172,7 @@ class _Whole:
         except* Exception as faults:
             log.error("http.app_fault", exc_info=faults)
         if not started and scope["type"] == "http":
-            await _answer_failure(relay)
-
-
-async def _answer_failure(send: Send) -> None:
-    """The answer of an app that gave none."""
-    error = HttpError()
-    body = problem_body(error)
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+            await answer_problem(relay, HttpError())
 
 
 @asynccontextmanager
@@ -312,4 +299,4 @@ class _OneAnswer:
         if self._stream.started:
             self._stream.abort()
             return
-        await _answer_failure(relay)
+        await answer_problem(relay, HttpError())
