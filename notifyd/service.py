@@ -232,7 +232,7 @@ async def _open_front(
             turnstile=service.connections.turnstile,
             network=outside.network,
             tls=service.tls,
-            http2=partial(http.serve_http2, events=partial(serve_sse, lane=lane), hops=config.trusted_hops),
+            http2=http.over_http2(partial(serve_sse, lane=lane), config.trusted_hops),
             head_s=config.head_seconds,
             limit=partial(_room, config.max_connections),
         )

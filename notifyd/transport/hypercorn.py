@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -30,6 +31,7 @@ from notifyd.transport.refusal import answer_problem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
+    from notifyd.transport.door import Http2
     from notifyd.transport.http2 import StreamLane
     from notifyd.transport.stream import DoorStream
     from notifyd.transport.wire import Wire
@@ -81,13 +83,17 @@ class HttpLane:
                 log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
             stream.abort()
 
-    async def serve_http2(self, wire: Wire, ending: trio.Event, events: StreamLane, hops: int) -> None:
-        """Serve an HTTP/2 connection until it is over; `ending` asks it to take no more requests.
+    def over_http2(self, events: StreamLane, hops: int) -> Http2:
+        """What serves an HTTP/2 connection until it is over; its event asks for no more requests.
 
-        Never raises for what the client or the app did. Cancellation: the connection is reset.
+        `GET /events` goes to `events`; `hops` proxies of ours stand in front of the clients. It never raises
+        for what the client or the app did. Cancellation: the connection is reset.
         """
-        context = WorkerContext(None)
         app = _wrapped(_Whole(EventsApp(self._app, events, hops)), self._http2_config)
+        return partial(self._serve_http2, app)
+
+    async def _serve_http2(self, app: Any, wire: Wire, ending: trio.Event) -> None:
+        context = WorkerContext(None)
         server = _Http2Server(
             app,
             self._http2_config,
