@@ -1,4 +1,4 @@
-"""The transport's own answers: problem documents (RFC 9457), as ready bytes that end a connection or by ASGI."""
+"""The transport's own answers: problem documents (RFC 9457), as bytes that end a connection or by ASGI."""
 
 from __future__ import annotations
 
