@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
     from notifyd.transport.door import Http2
-    from notifyd.transport.http2 import StreamLane
+    from notifyd.transport.http2 import StreamLane, StreamRoom
     from notifyd.transport.stream import DoorStream
     from notifyd.transport.wire import Wire
 
@@ -83,13 +83,13 @@ class HttpLane:
                 log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
             stream.abort()
 
-    def over_http2(self, events: StreamLane, hops: int) -> Http2:
+    def over_http2(self, events: StreamLane, hops: int, room: StreamRoom) -> Http2:
         """What serves an HTTP/2 connection until it is over; its event asks for no more requests.
 
-        `GET /events` goes to `events`; `hops` proxies of ours stand in front of the clients. It never raises
-        for what the client or the app did. Cancellation: the connection is reset.
+        `GET /events` goes to `events` while there is `room`; `hops` proxies of ours stand in front of the
+        clients. It never raises for what the client or the app did. Cancellation: the connection is reset.
         """
-        app = _wrapped(_Whole(EventsApp(self._app, events, hops)), self._http2_config)
+        app = _wrapped(_Whole(EventsApp(self._app, events, hops, room)), self._http2_config)
         return partial(self._serve_http2, app)
 
     async def _serve_http2(self, app: Any, wire: Wire, ending: trio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import h2.settings
 import httpx2
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from notifyd.auth import mint_token
@@ -257,6 +259,33 @@ async def test_http2_counts_among_a_users_connections(
         await receive()
         async with client(service, http2=True) as http:
             assert (await http.get("/events")).status_code == 429
+
+
+async def test_streams_that_nobody_reads_take_no_more_than_the_doors_room(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    cert, key = write_certificate(tmp_path)
+    config = make_config(tls_cert_file=cert, tls_key_file=key, max_connections=8)
+    async with open_service(config) as service:
+        before = len(os.listdir("/proc/self/fd"))
+        raws = [RawHttp2(await dial(service, "h2")) for _ in range(2)]
+        statuses: list[int] = []
+        for raw in raws:
+            raw.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            statuses += [(await raw.get("/events", bearer()))[0] for _ in range(20)]
+        assert statuses == [200] * 3 + [503] * 37
+        assert len(os.listdir("/proc/self/fd")) - before == 4 + 2 * 3  # both ends of each connection are here
+        with pytest.raises((trio.BrokenResourceError, ssl.SSLError)):  # 2 connections and 3 streams: full
+            await dial(service, "h2")
+        raws[0].h2.reset_stream(1)
+        await raws[0].flush()
+        with trio.fail_after(PATIENCE_S):
+            while service.connection_stats()["total"] == 3:  # noqa: ASYNC110 - nothing tells
+                await trio.sleep(0.02)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await raws[0].get("/events", bearer()))[0] == 200
+        for raw in raws:
+            await trio.aclose_forcefully(raw.stream)
 
 
 # --- what strangers send --------------------------------------------------------------------------------
