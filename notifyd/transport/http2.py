@@ -134,15 +134,17 @@ class EventsApp:
             await self._app(scope, receive, send)
 
     async def _stream(self, head: RequestHead, receive: Receive, send: Send) -> None:
+        answer = _Answer(send)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         end = trio.socket.from_stdlib_socket(theirs)
         async with trio.SocketStream(end) as stream, trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, ours, head, nursery.cancel_scope)
-            nursery.start_soon(_until_left, receive, nursery.cancel_scope)
-            await _relay(stream, send)
+            nursery.start_soon(answer.until_left, receive, nursery.cancel_scope)
+            await answer.relay(stream)
             nursery.cancel_scope.cancel()
+        await answer.end()
 
     async def _serve(self, sock: socket.socket, head: RequestHead, stream: trio.CancelScope) -> None:
         await self._lane(sock, head, b"")
@@ -174,27 +176,39 @@ def head_of(scope: Any) -> RequestHead:
     )
 
 
-async def _until_left(receive: Receive, stream: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    stream.cancel()
+class _Answer:
+    """The answer of one stream, on its way to a client that may leave."""
 
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._unfinished = False
 
-async def _relay(stream: trio.SocketStream, send: Send) -> None:
-    """Pass on the answer on `stream`, head first; a stream that was reset is cut short."""
-    data = b""
-    with contextlib.suppress(trio.BrokenResourceError):
-        while b"\r\n\r\n" not in data:
-            piece = await stream.receive_some(_PIECE_BYTES)
-            if not piece:
-                return
-            data += piece
-        head, _, body = data.partition(b"\r\n\r\n")
-        await send(_start(head))
-        while body or (body := await stream.receive_some(_PIECE_BYTES)):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            body = b""
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def until_left(self, receive: Receive, stream: trio.CancelScope) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._unfinished = False
+        stream.cancel()
+
+    async def relay(self, stream: trio.SocketStream) -> None:
+        """Pass on what comes on `stream`, head first; a stream that was reset is cut short."""
+        data = b""
+        with contextlib.suppress(trio.BrokenResourceError):
+            while b"\r\n\r\n" not in data:
+                piece = await stream.receive_some(_PIECE_BYTES)
+                if not piece:
+                    return
+                data += piece
+            head, _, body = data.partition(b"\r\n\r\n")
+            await self._send(_start(head))
+            self._unfinished = True
+            while body or (body := await stream.receive_some(_PIECE_BYTES)):
+                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+                body = b""
+
+    async def end(self) -> None:
+        """Tell a client that is still there that nothing follows, also when it took nothing for long."""
+        if self._unfinished:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _start(head: bytes) -> Message:

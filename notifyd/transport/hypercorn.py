@@ -7,6 +7,7 @@ what Hypercorn cannot take, ends that request only.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from contextlib import asynccontextmanager
@@ -15,8 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.config import Config
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
@@ -138,7 +142,24 @@ class _Http2Server(TCPServer):
         # Set once, before the settings are sent.
         wrapper.protocol.streams = _Streams()
         del wrapper.protocol.connection.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]
+        wrapper.protocol.stream_send = partial(_send_on, wrapper.protocol, wrapper.protocol.stream_send)
         self._protocol = wrapper
+
+
+async def _send_on(protocol: Any, send: Callable[[Any], Awaitable[None]], event: Any) -> None:
+    """Hypercorn just forgets a stream whose app broke off in its answer; its client would wait for ever."""
+    if isinstance(event, StreamClosed):
+        buffer = protocol.stream_buffers.get(event.stream_id)
+        if buffer is not None and not buffer._complete:
+            await _reset(protocol, event.stream_id)
+    await send(event)
+
+
+async def _reset(protocol: Any, stream_id: int) -> None:
+    with contextlib.suppress(ProtocolError):  # the client was faster
+        protocol.connection.reset_stream(stream_id, ErrorCodes.INTERNAL_ERROR)
+        await protocol._window_updated(stream_id)  # what still waits to be sent is thrown away
+        await protocol._flush()
 
 
 class _Streams(dict[int, Any]):

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.settings
 import httpx2
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
+from quart import Blueprint
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from notifyd.auth import mint_token
@@ -248,6 +251,37 @@ async def test_calls_and_refusals(secure: Service, http2: bool) -> None:
             "/v1/tickets", content=b"x" * 100_000, headers={"Content-Type": "application/json"}
         )
         assert big.status_code == 413
+
+
+async def test_an_answer_that_breaks_off_over_http2_is_reset_and_nothing_else(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    broken = Blueprint("broken", __name__)
+
+    @broken.get("/broken")
+    async def break_off() -> Any:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"half"
+            await trio.lowlevel.checkpoint()
+            raise RuntimeError("no more")
+
+        return parts()
+
+    cert, key = write_certificate(tmp_path)
+    config = make_config(tls_cert_file=cert, tls_key_file=key)
+    async with open_service(config, blueprints=[broken]) as service, by_http2(service) as receive:
+        await receive()
+        for window in (65_535, 0):  # also while the half waits for its client
+            raw = RawHttp2(await dial(service, "h2"))
+            raw.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
+            assert (await raw.get("/broken", bearer()))[0] == 200
+            end = await raw.event(h2.events.StreamReset, h2.events.StreamEnded)
+            assert isinstance(end, h2.events.StreamReset)
+            assert end.error_code == h2.errors.ErrorCodes.INTERNAL_ERROR
+            assert (await raw.get("/livez", {}))[0] == 200
+            await trio.aclose_forcefully(raw.stream)
+        await service.notify_user("ann", system_message("alive"))
+        assert (await entries(receive, 1))[0]["data"]["message"] == "alive"
 
 
 async def test_http2_counts_among_a_users_connections(

@@ -1,4 +1,4 @@
-"""`/events` as an ASGI app: how many streams there may be."""
+"""`/events` as an ASGI app: how its streams end, and how many there may be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 import trio.testing
 
-from notifyd.transport.http2 import EventsApp, StreamRoom
+from notifyd.transport.http2 import FAREWELL_S, EventsApp, StreamRoom
 
 if TYPE_CHECKING:
     import socket
@@ -21,6 +21,7 @@ SCOPE = {
     "headers": [(b"host", b"h")],
     "client": ("10.0.0.1", 1),
 }
+HALF = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: ha"
 
 
 async def no_app(scope: Any, receive: Any, send: Any) -> None:
@@ -44,6 +45,11 @@ class Room:
         )
 
 
+async def say_half(sock: socket.socket, head: Any, rest: bytes) -> None:
+    sock.sendall(HALF)
+    sock.close()
+
+
 async def said_by(app: EventsApp, receive: Callable[[], Any] = client_stays) -> list[Any]:
     sent: list[Any] = []
 
@@ -52,6 +58,34 @@ async def said_by(app: EventsApp, receive: Callable[[], Any] = client_stays) -> 
 
     await app(SCOPE, receive, send)
     return sent
+
+
+async def test_a_stream_whose_client_takes_nothing_is_ended_all_the_same(autojump_clock: Any) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            await trio.sleep_forever()
+        sent.append(message)
+
+    await EventsApp(no_app, say_half, 0, Room().streams)(SCOPE, client_stays, send)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert (sent[1]["body"], sent[1]["more_body"]) == (b"", False)
+    assert trio.current_time() >= FAREWELL_S
+
+
+async def test_a_client_that_has_left_is_told_nothing(autojump_clock: Any) -> None:
+    async def lane(sock: socket.socket, head: Any, rest: bytes) -> None:
+        with sock:
+            sock.sendall(HALF)
+            await trio.sleep_forever()
+
+    async def receive() -> Any:
+        await trio.sleep(1)
+        return {"type": "http.disconnect"}
+
+    sent = await said_by(EventsApp(no_app, lane, 0, Room().streams), receive)
+    assert [message.get("more_body") for message in sent] == [None, True]
 
 
 async def test_streams_of_all_connections_together_have_as_much_room_as_the_door() -> None:
