@@ -28,6 +28,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from notifyd.errors import HttpError
+from notifyd.transport.door import IDLE_S
 from notifyd.transport.head import MAX_HEAD_BYTES
 from notifyd.transport.http2 import EventsApp, Http2Stream
 from notifyd.transport.refusal import answer_problem
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 
 #: Seconds for the last part of an answer, which the application's own cancellation must not cut.
 FINAL_SEND_S = 5.0
-#: Seconds that an HTTP/2 connection may be without a request.
-IDLE_S = 75.0
 #: Seconds for the application to start, and to end.
 LIFESPAN_S = 10.0
 
@@ -79,7 +78,7 @@ class HttpLane:
         try:
             with stream.turn:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_reset_when_cancelled, stream)
+                    nursery.start_soon(_abort_when_cancelled, stream, stream.turn)
                     await server.run()
                     stream.turn.cancel()
         except* Exception as faults:
@@ -121,13 +120,13 @@ async def _terminate(context: WorkerContext, ending: trio.Event) -> None:
     await context.terminated.set()
 
 
-async def _abort_when_cancelled(wire: Wire, turn: trio.CancelScope) -> None:
-    """Hypercorn shields its writes, so that a cancellation has to end them by the socket."""
+async def _abort_when_cancelled(connection: DoorStream | Wire, turn: trio.CancelScope) -> None:
+    """Hypercorn shields its writes; a cancellation from outside the turn has to end them by the socket."""
     try:
         await trio.sleep_forever()
     finally:
         if not turn.cancel_called:
-            wire.abort()
+            connection.abort()
 
 
 class _Http2Server(TCPServer):
@@ -245,15 +244,6 @@ def _settings() -> Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     return config
-
-
-async def _reset_when_cancelled(stream: DoorStream) -> None:
-    """Hypercorn shields its writes; a cancellation from outside the turn has to end them by the socket."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        if not stream.turn.cancel_called:
-            stream.abort()
 
 
 class _NoIdleTask(TrioSingleTask):
