@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 3ade9b06e6e1e3671f4a30519b28cfe6ecb31553eb678d769463bcb245770278
+// Built from clients/js/src by `make client`; sources 71741fd11edd44adc2d15dd0b9f4dbe813cb97979cea982fbd76430f63e6d002
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 3ade9b06e6e1e3671f4a30519b28cfe6ecb31553eb678d769463bcb245770278
+// Built from clients/js/src by `make client`; sources 71741fd11edd44adc2d15dd0b9f4dbe813cb97979cea982fbd76430f63e6d002
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
@@ -87,7 +87,7 @@ var Inbox = class {
 	}
 	#streamBegan({ recovered, reason, cursor }) {
 		const fresh = reason === "no-cursor";
-		if (fresh) this.#began = cursor;
+		if (!recovered) this.#began = cursor;
 		if ((fresh ? !this.#early && !notAfter(cursor, this.#readAt) : !recovered) || this.#snapshot.error) this.#load(0);
 	}
 	async #load(attempt) {
@@ -97,7 +97,7 @@ var Inbox = class {
 			const { notifications, cursor, unread } = await this.#read("");
 			if (run !== this.#run) return;
 			this.#readAt = cursor;
-			if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#load(attempt);
+			if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#later(attempt);
 			const early = this.#early.filter(({ id }) => !notAfter(id, cursor));
 			this.#early = null;
 			this.#become({
@@ -120,6 +120,9 @@ var Inbox = class {
 			loading: false
 		});
 		if (error instanceof Fault && error.stop) return;
+		this.#later(attempt);
+	}
+	#later(attempt) {
 		const run = this.#run;
 		setTimeout(() => {
 			if (run === this.#run) this.#load(attempt + 1);

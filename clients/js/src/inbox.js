@@ -27,7 +27,7 @@ class Inbox {
   #ends = [];
   /** @type {import("./types.js").Entry[] | null} */
   #early = null; // what came while the list was read
-  /** Where a stream without a cursor began: a list that was read before that may lack something. @type {string | null} */
+  /** Where a stream began that is not known to go on: a list read before that may lack something. @type {string | null} */
   #began = null;
   #users = 0;
   /** @type {string | null} */
@@ -110,7 +110,7 @@ class Inbox {
   /** @param {import("./types.js").Recovery} recovery */
   #streamBegan({ recovered, reason, cursor }) {
     const fresh = reason === "no-cursor";
-    if (fresh) this.#began = cursor;
+    if (!recovered) this.#began = cursor;
     const lacks = fresh ? !this.#early && !notAfter(cursor, this.#readAt) : !recovered;
     if (lacks || this.#snapshot.error) this.#load(0); // after an error, as at sign-in: what is shown is not the list
   }
@@ -123,7 +123,7 @@ class Inbox {
       const { notifications, cursor, unread } = await this.#read("");
       if (run !== this.#run) return;
       this.#readAt = cursor;
-      if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#load(attempt);
+      if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#later(attempt);
       const early = this.#early.filter(({ id }) => !notAfter(id, cursor));
       this.#early = null;
       this.#become({ notifications, unread, hasMore: notifications.length === this.#page, loading: false, error: null });
@@ -140,6 +140,11 @@ class Inbox {
     this.#early = null;
     this.#become({ error, loading: false });
     if (error instanceof Fault && error.stop) return;
+    this.#later(attempt);
+  }
+
+  /** @param {number} attempt */
+  #later(attempt) {
     const run = this.#run;
     setTimeout(() => { if (run === this.#run) this.#load(attempt + 1); }, backoff(attempt, Math.random));
   }
