@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 71741fd11edd44adc2d15dd0b9f4dbe813cb97979cea982fbd76430f63e6d002
+// Built from clients/js/src by `make client`; sources cfd2ffade4df60267eae440e303951df27603e516e9f5e1a4b507dd915c0326d
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -225,6 +225,10 @@ var Machine = class {
 		} else if (why !== "offline" && (why !== "visible" || now - this.#heardAt > this.#heartbeatMs)) return this.#try(now);
 		return this.#done();
 	}
+	dialling() {
+		this.#after("first", FIRST_MESSAGE_MS[this.kind]);
+		return this.#done();
+	}
 	heard(message, now) {
 		this.#heardAt = now;
 		if (this.live) this.#after("silence", this.#heartbeatMs + SILENCE_MARGIN_MS);
@@ -295,7 +299,6 @@ var Machine = class {
 			cursor: this.cursor,
 			refresh: this.#refresh
 		});
-		this.#after("first", FIRST_MESSAGE_MS[this.kind]);
 		return this.#become("connecting", {
 			transport: this.kind,
 			reason: this.state.reason
@@ -472,6 +475,9 @@ var TokenKeeper = class {
 		});
 		return this.#asked;
 	}
+	expire() {
+		this.#until = 0;
+	}
 	async #ask(getToken, refresh, old) {
 		let token;
 		try {
@@ -479,15 +485,16 @@ var TokenKeeper = class {
 		} catch (fault) {
 			throw fault instanceof Fault ? fault : new Fault(`no token: ${fault?.message ?? fault}`);
 		}
+		const refused = refresh && token === this.#token;
+		this.#token = token || null;
 		if (!token) throw new Fault("signed out: there is no token", {
 			status: 401,
 			stop: true
 		});
-		if (refresh && token === this.#token) throw new Fault("signed out: token refused", {
+		if (refused) throw new Fault("signed out: token refused", {
 			status: 401,
 			stop: true
 		});
-		this.#token = token;
 		const now = Date.now();
 		this.#until = now + (lifetimeOf(token, now) ?? Infinity);
 		return token;
@@ -572,6 +579,7 @@ function openWebSocket({ base, token, cursor, WebSocket }, { heard, ended }) {
 	};
 }
 // src/connection.js
+var REVOKED = 4503;
 var REMEMBERED = "notifyd.sse-until";
 var memory = {
 	read() {
@@ -638,7 +646,10 @@ var Connection = class {
 		if (!this.say({
 			type: "ack",
 			data: { up_to: upTo }
-		})) await this.#post("/v1/notifications/ack", { up_to: upTo });
+		})) await this.#post("/v1/notifications/ack", {
+			up_to: upTo,
+			connection_id: this.#machine.connectionId || void 0
+		});
 	}
 	#run(effects) {
 		for (const effect of effects) this.#carryOut(effect);
@@ -687,12 +698,15 @@ var Connection = class {
 				if (current()) this.#run(this.#machine.heard(JSON.parse(text), Date.now()));
 			},
 			ended: (fault) => {
-				if (current()) this.#run(this.#machine.ended(fault, Date.now()));
+				if (!current()) return;
+				if (fault.code === REVOKED) this.#keeper.expire();
+				this.#run(this.#machine.ended(fault, Date.now()));
 			}
 		};
 		try {
 			const token = await this.#keeper.get({ refresh });
 			if (!current()) return;
+			this.#run(this.#machine.dialling());
 			const to = {
 				base: this.#base,
 				token,
@@ -777,11 +791,10 @@ var Delivery = class {
 };
 // src/election.js
 function elect(name, { won, lost }) {
-	const locks = name === null ? void 0 : globalThis.navigator?.locks;
 	const leaving = new AbortController();
 	let queued = false;
 	let release = () => {};
-	function request(lock, manager, steal) {
+	function request(lock, steal) {
 		if (!steal && queued) return;
 		if (!steal) queued = true;
 		const hold = () => {
@@ -792,17 +805,17 @@ function elect(name, { won, lost }) {
 				release = () => resolve(null);
 			});
 		};
-		manager.request(lock, steal ? { steal } : { signal: leaving.signal }, hold).catch(() => {
+		navigator.locks.request(lock, steal ? { steal } : { signal: leaving.signal }, hold).catch(() => {
 			if (leaving.signal.aborted) return;
 			lost();
-			request(lock, manager, false);
+			request(lock, false);
 		});
 	}
-	if (name === null || !locks) won();
-	else request(name, locks, false);
+	if (name === null) won();
+	else request(name, false);
 	return {
 		steal() {
-			if (name !== null && locks) request(name, locks, true);
+			if (name !== null) request(name, true);
 		},
 		leave() {
 			leaving.abort();
@@ -1208,7 +1221,7 @@ var NotifydClient = class {
 	}
 	async #shareName() {
 		const { share = true, getToken } = this.#options;
-		if (share === false || !inBrowser()) return null;
+		if (share === false || !inBrowser() || !navigator.locks) return null;
 		const where = `notifyd ${this.#base.origin}`;
 		if (typeof share === "string") return `${where} ${share}`;
 		if (!getToken) return where;

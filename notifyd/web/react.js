@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 71741fd11edd44adc2d15dd0b9f4dbe813cb97979cea982fbd76430f63e6d002
+// Built from clients/js/src by `make client`; sources cfd2ffade4df60267eae440e303951df27603e516e9f5e1a4b507dd915c0326d
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";

@@ -146,10 +146,10 @@ export class NotifydClient {
     return this.#become({ ...STOPPED, state: "waiting", reason, retryAt: Date.now() + ms });
   }
 
-  /** By which tabs of the same user find each other; null for one that stays alone. */
+  /** By which tabs of the same user find each other; null for one that stays alone, as without Web Locks (plain http). */
   async #shareName() {
     const { share = true, getToken } = this.#options;
-    if (share === false || !inBrowser()) return null;
+    if (share === false || !inBrowser() || !navigator.locks) return null;
     const where = `notifyd ${this.#base.origin}`;
     if (typeof share === "string") return `${where} ${share}`;
     if (!getToken) return where;

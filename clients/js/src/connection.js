@@ -6,6 +6,7 @@ import { lifetimeOf } from "./token.js";
 import { openEvents } from "./transport-sse.js";
 import { openWebSocket } from "./transport-websocket.js";
 
+const REVOKED = 4503;
 const REMEMBERED = "notifyd.sse-until";
 
 /** What this tab remembers of its network. */
@@ -75,7 +76,9 @@ export class Connection {
 
   /** @param {string} upTo */
   async ack(upTo) {
-    if (!this.say({ type: "ack", data: { up_to: upTo } })) await this.#post("/v1/notifications/ack", { up_to: upTo });
+    if (!this.say({ type: "ack", data: { up_to: upTo } })) await this.#post("/v1/notifications/ack", {
+      up_to: upTo, connection_id: this.#machine.connectionId || undefined,
+    });
   }
 
   /** @param {import("./machine.js").Effect[]} effects */
@@ -115,11 +118,16 @@ export class Connection {
       /** @param {string} text */
       heard: (text) => { if (current()) this.#run(this.#machine.heard(JSON.parse(text), Date.now())); },
       /** @param {Fault} fault */
-      ended: (fault) => { if (current()) this.#run(this.#machine.ended(fault, Date.now())); },
+      ended: (fault) => {
+        if (!current()) return;
+        if (fault.code === REVOKED) this.#keeper.expire(); // or the next connect would bring it again
+        this.#run(this.#machine.ended(fault, Date.now()));
+      },
     };
     try {
       const token = await this.#keeper.get({ refresh });
       if (!current()) return;
+      this.#run(this.#machine.dialling());
       const to = { base: this.#base, token, cursor };
       this.#link = kind === "sse" ? openEvents(to, ears) : openWebSocket({ ...to, WebSocket: this.#webSocket() }, ears);
     } catch (error) {

@@ -136,6 +136,12 @@ export class Machine {
     return this.#done();
   }
 
+  /** There is a token, and it is dialled now: so much time has the first message. However long the token took. */
+  dialling() {
+    this.#after("first", FIRST_MESSAGE_MS[this.kind]);
+    return this.#done();
+  }
+
   // --- what the wire brings -------------------------------------------------------------------------------
 
   /** @param {import("./messages.js").ServerMessage} message @param {number} now */
@@ -208,7 +214,6 @@ export class Machine {
     const sse = this.transport === "sse" || (this.transport === "auto" && (this.#webSocketFailed || now < this.sseUntil));
     this.kind = sse ? "sse" : "websocket";
     this.#put({ do: "open", kind: this.kind, cursor: this.cursor, refresh: this.#refresh });
-    this.#after("first", FIRST_MESSAGE_MS[this.kind]);
     return this.#become("connecting", { transport: this.kind, reason: this.state.reason });
   }
 
