@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources cfd2ffade4df60267eae440e303951df27603e516e9f5e1a4b507dd915c0326d
+// Built from clients/js/src by `make client`; sources 500c84e75e787ca0b101191eae34d9eeb2372b550f93912e57bd581400fd74c5
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

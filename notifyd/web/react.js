@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources cfd2ffade4df60267eae440e303951df27603e516e9f5e1a4b507dd915c0326d
+// Built from clients/js/src by `make client`; sources 500c84e75e787ca0b101191eae34d9eeb2372b550f93912e57bd581400fd74c5
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
@@ -58,14 +58,15 @@ var Inbox = class {
 		for (const end of this.#ends.splice(0)) end();
 	}
 	async markRead(ids) {
-		const before = this.#snapshot;
 		const { cursor } = this.#client;
 		if (ids?.length === 0 || !ids && cursor === null) return;
-		this.#raise("read", ids ? ({ data }) => ids.includes(data.notification_id) : () => true, !ids);
+		const meant = ({ data }) => !ids || ids.includes(data.notification_id);
+		const raised = this.#snapshot.notifications.filter((each) => isUnread(each) && meant(each));
+		this.#raise("read", meant, !ids);
 		try {
 			await this.#client.mark("read", ids ? { ids } : { upTo: cursor });
 		} catch (fault) {
-			this.#takeBack(before);
+			this.#takeBack(raised);
 			throw fault;
 		}
 	}
@@ -169,12 +170,12 @@ var Inbox = class {
 		});
 		return found;
 	}
-	#takeBack(before) {
-		const states = new Map(before.notifications.map(({ data, state }) => [data.notification_id, state]));
-		const notifications = this.#snapshot.notifications.map((each) => ({
+	#takeBack(raised) {
+		const states = new Map(raised.map(({ data, state }) => [data.notification_id, state]));
+		const notifications = this.#snapshot.notifications.map((each) => each.state === "read" ? {
 			...each,
-			state: states.get(each.data.notification_id) ?? each.state
-		}));
+			state: states.get(each.data.notification_id) ?? "read"
+		} : each);
 		this.#become({ notifications });
 		this.#recount();
 	}

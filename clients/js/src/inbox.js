@@ -74,14 +74,15 @@ class Inbox {
 
   /** Mark some as read, or all. Shown at once, and taken back when it fails. Rejects with Fault. @param {string[]} [ids] */
   async markRead(ids) {
-    const before = this.#snapshot;
     const { cursor } = this.#client;
     if (ids?.length === 0 || (!ids && cursor === null)) return;
-    this.#raise("read", ids ? ({ data }) => ids.includes(data.notification_id) : () => true, !ids);
+    const meant = (/** @type {Notification} */ { data }) => !ids || ids.includes(data.notification_id);
+    const raised = this.#snapshot.notifications.filter((each) => isUnread(each) && meant(each));
+    this.#raise("read", meant, !ids);
     try {
       await this.#client.mark("read", ids ? { ids } : { upTo: /** @type {string} */ (cursor) });
     } catch (fault) {
-      this.#takeBack(before);
+      this.#takeBack(raised);
       throw fault;
     }
   }
@@ -193,11 +194,11 @@ class Inbox {
     return found;
   }
 
-  /** What was marked in vain is as before. @param {Snapshot} before */
-  #takeBack(before) {
-    const states = new Map(before.notifications.map(({ data, state }) => [data.notification_id, state]));
+  /** What was marked in vain is as before, unless it is more than read by now. @param {Notification[]} raised */
+  #takeBack(raised) {
+    const states = new Map(raised.map(({ data, state }) => [data.notification_id, state]));
     const notifications = this.#snapshot.notifications.map((each) => (
-      { ...each, state: states.get(each.data.notification_id) ?? each.state }));
+      each.state === "read" ? { ...each, state: states.get(each.data.notification_id) ?? "read" } : each));
     this.#become({ notifications });
     this.#recount();
   }

@@ -170,6 +170,18 @@ it("marks at once, and takes it back when that fails", async () => {
   expect(shown()[0]).toBe("ab-10 unread");
 });
 
+it("takes back only what that call did", async () => {
+  inbox.start();
+  await answer([listed(9), listed(8)]);
+  client.emit("entry", entry(10));
+  client.failing = new Error("offline");
+  const marking = inbox.markRead(["n9", "n10"]);
+  client.emit("entry", { type: "notification-updated", id: "ab-11", data: { state: "archived", notification_ids: ["n10"] } });
+  client.emit("entry", { type: "notification-updated", id: "ab-12", data: { state: "read", notification_ids: ["n8"] } });
+  await expect(marking).rejects.toThrow("offline");
+  expect(shown()).toEqual(["ab-10 archived", "ab-9 unread", "ab-8 read"]);
+});
+
 it("has older pages", async () => {
   inbox.start();
   await answer([listed(9), listed(8)]);
