@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 500c84e75e787ca0b101191eae34d9eeb2372b550f93912e57bd581400fd74c5
+// Built from clients/js/src by `make client`; sources 96ff928babf3cc61bb59d529af77bb818baef60735aa2ce1c78ccd9158f5ed90
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -176,9 +176,6 @@ var Machine = class {
 		this.sseUntil = sseUntil;
 		this.#random = random;
 	}
-	get wanted() {
-		return this.#wanted;
-	}
 	get live() {
 		return this.state.state === "live";
 	}
@@ -189,11 +186,11 @@ var Machine = class {
 		this.#refused = false;
 		return this.#try(now);
 	}
-	disconnect(reason = "disconnected") {
+	disconnect() {
 		this.#wanted = false;
 		this.#slot = null;
 		this.#drop();
-		return this.#become("stopped", { reason });
+		return this.#become("stopped", { reason: "disconnected" });
 	}
 	rewind(cursor, now) {
 		this.cursor = cursor;
@@ -306,7 +303,7 @@ var Machine = class {
 	}
 	#established(message, now) {
 		const { data } = message;
-		if (!data.recovered && this.cursor !== null || this.cursor === null) this.cursor = data.cursor;
+		if (!data.recovered || this.cursor === null) this.cursor = data.cursor;
 		this.#heartbeatMs = data.heartbeat_interval_ms;
 		this.connectionId = data.connection_id;
 		this.#refused = this.#refresh = false;
@@ -627,8 +624,8 @@ var Connection = class {
 	rewind(cursor) {
 		this.#run(this.#machine.rewind(cursor, Date.now()));
 	}
-	disconnect(reason) {
-		this.#run(this.#machine.disconnect(reason));
+	disconnect() {
+		this.#run(this.#machine.disconnect());
 	}
 	wake(why) {
 		this.#run(this.#machine.wake(why, Date.now()));
@@ -907,17 +904,17 @@ var Tabs = class {
 			lost: () => this.#follow()
 		});
 	}
-	stop(reason) {
+	stop() {
 		clearInterval(this.#ticking);
 		this.#leading = false;
-		this.#connection.disconnect(reason);
+		this.#connection.disconnect();
 		this.#election?.leave();
 		this.#channel?.close();
 		this.#election = this.#channel = null;
 	}
 	wake(why) {
 		if (this.#leading) this.#connection.wake(why);
-		else this.#tick();
+		else if (this.#unanswered === 0) this.#tick();
 	}
 	retry() {
 		if (this.#leading) this.#connection.retry();
@@ -945,7 +942,7 @@ var Tabs = class {
 	#tell(message) {
 		if (!this.#leading) return;
 		this.#post(message);
-		if (message.kind === "entry" || message.kind === "position") this.#told.push(message);
+		if (this.#channel && (message.kind === "entry" || message.kind === "position")) this.#told.push(message);
 		if (this.#told.length > TOLD) this.#told.shift();
 		this.#take(message);
 	}
@@ -973,8 +970,10 @@ var Tabs = class {
 				cursor: position
 			}
 		}, to);
-		else if (notAfter(from, cursor)) for (const each of this.#told) this.#post(each, to);
-		else this.#connection.rewind(cursor);
+		else if (notAfter(from, cursor)) {
+			const lacks = this.#told.filter((each) => !notAfter(each.kind === "entry" ? each.message.id : each.cursor, cursor));
+			for (const each of lacks) this.#post(each, to);
+		} else this.#connection.rewind(cursor);
 	}
 	#heard(message) {
 		if (message.to !== void 0 && message.to !== this.#id) return;

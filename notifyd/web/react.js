@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 500c84e75e787ca0b101191eae34d9eeb2372b550f93912e57bd581400fd74c5
+// Built from clients/js/src by `make client`; sources 96ff928babf3cc61bb59d529af77bb818baef60735aa2ce1c78ccd9158f5ed90
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";

@@ -60,8 +60,7 @@ export class Connection {
   /** @param {string} cursor */
   rewind(cursor) { this.#run(this.#machine.rewind(cursor, Date.now())); }
 
-  /** @param {string} [reason] */
-  disconnect(reason) { this.#run(this.#machine.disconnect(reason)); }
+  disconnect() { this.#run(this.#machine.disconnect()); }
 
   /** @param {"online" | "offline" | "visible"} why */
   wake(why) { this.#run(this.#machine.wake(why, Date.now())); }

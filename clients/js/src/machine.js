@@ -73,7 +73,6 @@ export class Machine {
     this.#random = random;
   }
 
-  get wanted() { return this.#wanted; }
   get live() { return this.state.state === "live"; }
 
   // --- what the application wants -------------------------------------------------------------------------
@@ -87,12 +86,11 @@ export class Machine {
     return this.#try(now);
   }
 
-  /** @param {string} [reason] */
-  disconnect(reason = "disconnected") {
+  disconnect() {
     this.#wanted = false;
     this.#slot = null;
     this.#drop();
-    return this.#become("stopped", { reason });
+    return this.#become("stopped", { reason: "disconnected" });
   }
 
   /** Read the log from an earlier place on once more. @param {Cursor} cursor @param {number} now */
@@ -220,8 +218,7 @@ export class Machine {
   /** @param {import("./messages.js").ConnectionEstablished} message @param {number} now */
   #established(message, now) {
     const { data } = message;
-    const gap = !data.recovered && this.cursor !== null;
-    if (gap || this.cursor === null) this.cursor = data.cursor;
+    if (!data.recovered || this.cursor === null) this.cursor = data.cursor;
     this.#heartbeatMs = data.heartbeat_interval_ms;
     this.connectionId = data.connection_id;
     this.#refused = this.#refresh = false;
