@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 96ff928babf3cc61bb59d529af77bb818baef60735aa2ce1c78ccd9158f5ed90
+// Built from clients/js/src by `make client`; sources 081192d9089a62d1a838278ddfcab0fc63262edf1fa00aa748c0895c153cbdc7
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;

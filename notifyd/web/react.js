@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 96ff928babf3cc61bb59d529af77bb818baef60735aa2ce1c78ccd9158f5ed90
+// Built from clients/js/src by `make client`; sources 081192d9089a62d1a838278ddfcab0fc63262edf1fa00aa748c0895c153cbdc7
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
@@ -205,29 +205,26 @@ var ON_SERVER = Object.freeze({
 	userId: null,
 	leader: false
 });
-var EMPTY = Object.freeze({
-	notifications: [],
-	unread: 0,
-	hasMore: false,
-	loading: true,
-	error: null
-});
 var makeParts = (client) => ({
 	client,
 	bus: createEventBus(),
 	inbox: createInbox(client),
 	wants: new Set()
 });
+function useNewest(value) {
+	const newest = useRef(value);
+	useEffect(() => {
+		newest.current = value;
+	});
+	return newest;
+}
 function useParts() {
 	const parts = useContext(Context);
 	if (!parts) throw new Error("There is no <NotifydProvider> around this component");
 	return parts;
 }
 function NotifydProvider({ client, bus, children, ...options }) {
-	const newest = useRef(options.getToken);
-	useEffect(() => {
-		newest.current = options.getToken;
-	});
+	const newest = useNewest(options.getToken);
 	const own = useMemo(() => {
 		const { getToken, ...rest } = options;
 		const current = getToken && { getToken: (how) => (newest.current ?? getToken)(how) };
@@ -281,15 +278,9 @@ function useWebSocket({ autoConnect = true, onConnect, onDisconnect } = {}) {
 	const send = useCallback((message) => client.send(message), [client]);
 	useWanted(parts, autoConnect, connect);
 	const isConnected = state.state === "live";
-	const told = useRef({
+	const told = useNewest({
 		onConnect,
 		onDisconnect
-	});
-	useEffect(() => {
-		told.current = {
-			onConnect,
-			onDisconnect
-		};
 	});
 	useEffect(() => {
 		if (!isConnected) return void 0;
@@ -307,18 +298,12 @@ function useWebSocket({ autoConnect = true, onConnect, onDisconnect } = {}) {
 }
 function useEventBus(event, handler) {
 	const { bus } = useParts();
-	const newest = useRef(handler);
-	useEffect(() => {
-		newest.current = handler;
-	});
+	const newest = useNewest(handler);
 	useEffect(() => bus.subscribe(event, (data) => newest.current(data)), [bus, event]);
 }
 function useAlert(handler) {
 	const { client } = useParts();
-	const newest = useRef(handler);
-	useEffect(() => {
-		newest.current = handler;
-	});
+	const newest = useNewest(handler);
 	useEffect(() => client.on("entry", (message, { alert }) => {
 		if (alert && message.type !== "notification-updated") newest.current(message);
 	}), [client]);
@@ -327,7 +312,7 @@ function useNotifications() {
 	const parts = useParts();
 	const { inbox } = parts;
 	const subscribe = useCallback((changed) => inbox.subscribe(changed), [inbox]);
-	const snapshot = useSyncExternalStore(subscribe, () => inbox.snapshot, () => EMPTY);
+	const snapshot = useSyncExternalStore(subscribe, () => inbox.snapshot, () => NOTHING);
 	useWanted(parts, true, useCallback(() => {
 		inbox.start();
 		return () => inbox.stop();

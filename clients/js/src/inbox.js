@@ -17,7 +17,7 @@ const RANK = Object.freeze({ unread: 0, seen: 1, read: 2, archived: 3, withdrawn
 const isUnread = ({ state }) => RANK[state] < RANK.read;
 
 /** @type {Snapshot} */
-const NOTHING = Object.freeze({ notifications: [], unread: 0, hasMore: false, loading: true, error: null });
+export const NOTHING = Object.freeze({ notifications: [], unread: 0, hasMore: false, loading: true, error: null });
 
 class Inbox {
   #snapshot = NOTHING;
