@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 081192d9089a62d1a838278ddfcab0fc63262edf1fa00aa748c0895c153cbdc7
+// Built from clients/js/src by `make client`; sources ea7d823e2e79fb559001bcfcba5c14147e5c7c67e766206bb4a3bab92084e18c
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -599,9 +599,10 @@ var Connection = class {
 	#machine;
 	#base;
 	#keeper;
+	#ack;
 	#sink;
 	#WebSocket;
-	constructor({ base, keeper, sink, transport = "auto", WebSocket }) {
+	constructor({ base, keeper, ack, sink, transport = "auto", WebSocket }) {
 		const usable = WebSocket !== void 0 || transport === "websocket";
 		this.#machine = new Machine({
 			transport: usable ? transport : "sse",
@@ -609,6 +610,7 @@ var Connection = class {
 		});
 		this.#base = base;
 		this.#keeper = keeper;
+		this.#ack = ack;
 		this.#sink = sink;
 		this.#WebSocket = WebSocket;
 	}
@@ -617,6 +619,9 @@ var Connection = class {
 	}
 	get state() {
 		return this.#machine.state;
+	}
+	get id() {
+		return this.#machine.connectionId || void 0;
 	}
 	connect(cursor) {
 		this.#run(this.#machine.connect(cursor, Date.now()));
@@ -638,15 +643,6 @@ var Connection = class {
 	}
 	say(message) {
 		return this.#machine.live && (this.#link?.say(message) ?? false);
-	}
-	async ack(upTo) {
-		if (!this.say({
-			type: "ack",
-			data: { up_to: upTo }
-		})) await this.#post("/v1/notifications/ack", {
-			up_to: upTo,
-			connection_id: this.#machine.connectionId || void 0
-		});
 	}
 	#run(effects) {
 		for (const effect of effects) this.#carryOut(effect);
@@ -672,7 +668,7 @@ var Connection = class {
 				memory.write(effect.sseUntil);
 				break;
 			case "ack":
-				this.ack(effect.upTo).catch(() => {});
+				this.#ack(effect.upTo).catch(() => {});
 				break;
 			case "renew":
 				this.#renew();
@@ -736,19 +732,19 @@ var Connection = class {
 			if (!this.say({
 				type: "auth",
 				data: { token }
-			})) await this.#post("/v1/auth", {
-				connection_id: this.#machine.connectionId,
-				token
-			});
+			})) {
+				const body = {
+					connection_id: this.#machine.connectionId,
+					token
+				};
+				await call(new URL("/v1/auth", this.#base), {
+					method: "POST",
+					token,
+					body
+				});
+			}
 			if (generation === this.#generation) this.#run(this.#machine.tokenEnds(lifetimeOf(token, Date.now())));
 		} catch {}
-	}
-	async #post(path, body) {
-		return call(new URL(path, this.#base), {
-			method: "POST",
-			token: await this.#keeper.get(),
-			body
-		});
 	}
 	#after(name, ms) {
 		clearTimeout(this.#timers.get(name));
@@ -1133,11 +1129,18 @@ var NotifydClient = class {
 	}
 	async ack(upTo = this.cursor ?? void 0) {
 		if (upTo === void 0) return;
-		const connection = this.#tabs?.connection;
-		if (connection) await connection.ack(upTo);
-		else await this.call("/v1/notifications/ack", {
+		const data = { up_to: upTo };
+		if (this.send({
+			type: "ack",
+			data
+		})) return;
+		const body = {
+			...data,
+			connection_id: this.#tabs?.connection?.id
+		};
+		await this.call("/v1/notifications/ack", {
 			method: "POST",
-			body: { up_to: upTo }
+			body
 		});
 	}
 	async mark(state, { ids, upTo }) {
@@ -1182,6 +1185,7 @@ var NotifydClient = class {
 				connect: (sink) => new Connection({
 					base: this.#base,
 					keeper: this.#keeper,
+					ack: (upTo) => this.ack(upTo),
 					sink,
 					transport: this.#transport,
 					WebSocket: this.#options.WebSocket ?? globalThis.WebSocket

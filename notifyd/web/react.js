@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 081192d9089a62d1a838278ddfcab0fc63262edf1fa00aa748c0895c153cbdc7
+// Built from clients/js/src by `make client`; sources ea7d823e2e79fb559001bcfcba5c14147e5c7c67e766206bb4a3bab92084e18c
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
