@@ -100,7 +100,9 @@ class Config(BaseSettings):
     auth_seconds: float = Field(5, gt=0, description="seconds for the first frame, with the token")
     head_seconds: float = Field(5, gt=0, description="seconds for a request head, and for TLS before it")
     failed_handshakes: int = Field(
-        20, ge=1, description="handshakes without a valid token in 10 s that one address may make (OWASP)"
+        20,
+        ge=1,
+        description="handshakes without a valid token of one address, at once and in each 10 s",
     )
     max_message_bytes: int = Field(
         16_384, ge=1024, le=1_048_576, description="bytes of one message of a client (OWASP: at most 64 KB)"

@@ -64,7 +64,7 @@ class Jwks:
         """Fetch when it is time or one is wanted, until cancelled."""
         while True:
             await trio.sleep_until(self._begun_at + PAUSE_S)
-            with trio.move_on_at(max(self._fetched_at, self._begun_at) + FRESH_S):
+            with trio.move_on_at(self._begun_at + FRESH_S):
                 if self._fetched_at >= self._begun_at:  # the last one went well
                     await self._wanted.wait()
             await self._fetch_once()

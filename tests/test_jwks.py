@@ -6,6 +6,7 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 import trio
 
@@ -163,9 +164,8 @@ async def test_the_bytes_of_a_set() -> None:
 )
 async def test_anything_but_a_plain_answer_raises(answer: bytes) -> None:
     async with answering(answer) as url:
-        with pytest.raises(Exception, match=r".*") as raised:
+        with pytest.raises((httpx2.HTTPError, ValueError, OSError)):
             await fetch_set(url)
-        assert not isinstance(raised.value, AssertionError)
 
 
 @pytest.mark.parametrize(

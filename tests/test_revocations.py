@@ -28,6 +28,15 @@ def test_a_token_is_its_issuer_and_its_id(given: Identity, refused: bool) -> Non
     assert revocations.refuses(given) is refused
 
 
+@pytest.mark.parametrize(("first", "second"), [(None, 5000), (5000, None), (9000, 5000), (5000, 9000)])
+def test_the_longer_of_two_revocations_counts(first: int | None, second: int | None) -> None:
+    revocations = Revocations()
+    revocations.add_token("i", "t", first)
+    revocations.add_token("i", "t", second)
+    revocations.forget_expired(8999)
+    assert revocations.refuses(identity())
+
+
 def test_a_token_of_no_issuer_has_the_empty_one() -> None:
     revocations = Revocations()
     revocations.add_token("", "t", None)

@@ -36,6 +36,14 @@ ED = ed25519.Ed25519PrivateKey.generate()
 PRIVATE: dict[str, Any] = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
 
 
+#: SubjectPublicKeyInfo of an algorithm that nobody knows (RFC 5280 section 4.1.2.7; the OID 1.2.3.4).
+UNKNOWN_KIND = (
+    "-----BEGIN PUBLIC KEY-----\n"
+    + base64.b64encode(bytes.fromhex("300d30050603 2a0304 0304 00010203")).decode("ascii")
+    + "\n-----END PUBLIC KEY-----\n"
+)
+
+
 def pem(key: Any) -> str:
     return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii"))
 
@@ -126,6 +134,7 @@ def test_no_changed_byte_passes(algorithm: str, data: st.DataObject) -> None:
         (pem(ec.generate_private_key(ec.SECP384R1())), "only RSA, P-256 and Ed25519"),
         (pem(ed448.Ed448PrivateKey.generate()), "only RSA, P-256 and Ed25519"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "f: "),
+        (UNKNOWN_KIND, "f: "),
     ],
 )
 def test_a_file_with_anything_else_is_told(text: str, said: str) -> None:
@@ -149,6 +158,8 @@ def test_a_set_gives_each_usable_key_its_name() -> None:
     [
         jwk(RSA, use="enc"),
         jwk(RSA, key_ops=["encrypt"]),
+        jwk(RSA, key_ops=None),
+        jwk(RSA, key_ops=7),
         jwk(RSA, alg="RS512"),
         jwk(RSA, alg="HS256"),
         jwk(RSA, kid="with space"),

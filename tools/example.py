@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,9 +37,16 @@ def example(notifyd: str, mode: str = "production") -> Iterator[str]:
     In the mode `development` React is its development build, in which StrictMode mounts everything twice.
     Raises CalledProcessError.
     """
-    out = ["--outDir", str(CLIENT / "example" / ("dist" if mode == "production" else f"dist-{mode}"))]
-    built = [str(VITE), "build", *CONFIG, *out, "--mode", mode, "--logLevel", "error"]
-    subprocess.run(built, cwd=CLIENT, check=True, env=os.environ | {"NODE_ENV": mode})
+    with tempfile.TemporaryDirectory(prefix="notifyd-example-") as folder:
+        out = ["--outDir", folder]
+        built = [str(VITE), "build", *CONFIG, *out, "--emptyOutDir", "--mode", mode, "--logLevel", "error"]
+        subprocess.run(built, cwd=CLIENT, check=True, env=os.environ | {"NODE_ENV": mode})
+        with _previewed(out, notifyd) as address:
+            yield address
+
+
+@contextmanager
+def _previewed(out: list[str], notifyd: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     where = ["--host", "127.0.0.1", "--port", str(port), "--strictPort"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import trio
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from notifyd.api.bodies import MAX_BODY, decode
@@ -106,7 +106,8 @@ async def _publish_many(parts: ApiParts, publisher: str, body: bytes) -> StoredM
 
 def _take(parts: ApiParts, publisher: str, count: int) -> None:
     """Raises TooManyRequests when the publisher's allowance is used up; `count` is how many to publish."""
-    if parts.publish_rates is not None and not parts.publish_rates.take(publisher, monotonic(), count):
+    rates = parts.publish_rates
+    if rates is not None and not rates.take(publisher, trio.current_time(), count):
         raise TooManyRequests(f"At most {parts.config.publish_rate:g} notifications a second")
 
 

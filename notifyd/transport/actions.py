@@ -64,8 +64,7 @@ def _verify(connection: Connection, token: str) -> list[Action]:
     except Unavailable as fault:  # its key is being fetched
         return [Say(error("unavailable", fault.detail)), *_come_back(session.state)]
     if session.state is not State.UNAUTHENTICATED:
-        connection.refresh(identity)
-        return session.accepted(identity.user_id, identity.expires_ms)
+        return connection.refresh(identity)
     if connection.admit(identity):
         return []
     return [Close(CloseCode.CONNECTION_LIMIT)]

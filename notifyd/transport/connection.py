@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from notifyd.config import Config
     from notifyd.inbox import Inbox
     from notifyd.keys import Keys
+    from notifyd.session import Action
     from notifyd.transport.heartbeat import Wheel
     from notifyd.transport.network import Network
 
@@ -235,11 +236,11 @@ class Connection(Feed):
         else:
             self._start_pump()
 
-    def refresh(self, identity: Identity) -> None:
-        """A fresh token was shown; another user's changes nothing here."""
+    def refresh(self, identity: Identity) -> list[Action]:
+        """A fresh token was shown; another user's changes nothing but what the session does about it."""
         if identity.user_id == self.user_id:
             self.identity = identity
-            self.session.accepted(identity.user_id, identity.expires_ms)
+        return self.session.accepted(identity.user_id, identity.expires_ms)
 
     def fail(self, fault: Exception) -> None:
         """A defect of ours showed on this connection: one line in the log, and it ends."""

@@ -214,7 +214,7 @@ class Door:
             connections.start_soon(self._serve_connection, sock, peer)
             return
         self._refused += 1
-        if self._refusing < MAX_REFUSING:
+        if self._refusing < MAX_REFUSING and not self.is_secure:  # who waits for TLS cannot read it
             self._refusing += 1
             connections.start_soon(self._turn_away, sock, peer)
         else:

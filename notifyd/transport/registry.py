@@ -120,11 +120,11 @@ class Connections:
             connection.close(code)
         return len(own)
 
-    def close_revoked(self, revocations: Revocations) -> int:
-        """Close live connections whose token is revoked and say how many they were."""
+    def close_revoked(self, revocations: Revocations, user_id: str | None = None) -> int:
+        """Close live connections, of one user if given, whose token is revoked; how many they were."""
         revoked = [
             connection
-            for connection in self._by_id.values()
+            for connection in (self._by_id.values() if user_id is None else self._by_user.get(user_id, ()))
             if connection.identity is not None and revocations.refuses(connection.identity)
         ]
         for connection in revoked:

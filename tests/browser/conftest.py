@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -124,7 +125,7 @@ def until() -> Callable[[Callable[[], bool], str], None]:
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """`serve(secret, **settings)` runs `notifyd serve` with a database and settings of its own."""
-    servers: list[Server] = []
+    servers = ExitStack()
 
     def serve(secret: str, **settings: str) -> Server:
         port, folder = free_port(), tmp_path_factory.mktemp("serve")
@@ -137,13 +138,13 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
             **{f"NOTIFYD_{name.upper()}": value for name, value in settings.items()},
         }
         scheme = "https" if "TLS_CERT_FILE" in settings else "http"
-        servers.append(Server("serve", port=port, environment=environment, scheme=scheme))
-        servers[-1].start()
-        return servers[-1]
+        server = Server("serve", port=port, environment=environment, scheme=scheme)
+        server.start()
+        servers.callback(server.stop)
+        return server
 
-    yield serve
-    for server in servers:
-        server.stop()
+    with servers:
+        yield serve
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.browser.listening import SECRET, SETTINGS, Site, token
 from tests.browser.middle import proxy
+from tests.conftest import CHROMIUM, FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,11 +109,8 @@ def test_a_tab_that_was_frozen(site: Site, transport: str) -> None:
 
 def test_the_browsers_cache_of_pages(browser: Browser, server: Any) -> None:
     """A page in the cache holds no connection; taken out of it, it goes on where it was."""
-    path = browser.browser_type.executable_path
-    from tests.conftest import CHROMIUM, FLAGS
-
     with browser.browser_type.launch(
-        executable_path=CHROMIUM or path,
+        executable_path=CHROMIUM,
         args=list(FLAGS),
         ignore_default_args=["--disable-back-forward-cache"],
     ) as caching:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds for starting, recovery after a crash included.
 START_S = 60.0
+#: Outlives whoever started the server and was killed: stops the postmaster when standard input ends.
+_GUARD = 'read _; pid=$(head -n 1 "$0/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null'
 
 
 class Cluster:
@@ -31,6 +33,9 @@ class Cluster:
 
             folder.mkdir(parents=True, exist_ok=True)
             self._server: Any = get_server(folder, cleanup_mode="stop")
+        self._guard = subprocess.Popen(
+            ["sh", "-c", _GUARD, folder], stdin=subprocess.PIPE, start_new_session=True
+        )
 
     @property
     def pid(self) -> int:
@@ -150,6 +155,7 @@ class Cluster:
                 time.sleep(0.05)
             if self.running:
                 os.kill(self.pid, signal.SIGQUIT)
+        self._guard.communicate()
 
 
 @contextmanager

@@ -49,8 +49,8 @@ def acknowledge_before_commit() -> None:
     original, commit_original = group.run_group, writing.Writer._commit
     current: list[Any] = [()]
     token: list[Any] = [None]
-    writing.run_group = run_group  # type: ignore
-    writing.Writer._commit = commit  # type: ignore
+    writing.run_group = run_group  # type: ignore[attr-defined]
+    writing.Writer._commit = commit  # type: ignore[method-assign, assignment]
 
 
 def show_before_commit() -> None:
@@ -71,8 +71,8 @@ def show_before_commit() -> None:
     original, begin_original = group.run_group, Broker.__init__
     brokers: list[Any] = []
     tokens: list[Any] = []
-    writing.run_group = run_group  # type: ignore
-    Broker.__init__ = begin  # type: ignore
+    writing.run_group = run_group  # type: ignore[attr-defined]
+    Broker.__init__ = begin  # type: ignore[method-assign, assignment]
 
 
 def live_before_caught_up() -> None:

@@ -42,10 +42,10 @@ def serving(folder: Path) -> Iterator[Target]:
             stdout=subprocess.PIPE,
             stderr=out,
         )
-        assert process.stdout is not None
-        port = int(process.stdout.readline().decode().rsplit(":", 1)[1])
-        token = mint_token(SECRET, "victim", now_ms=wall_ms(), ttl_s=7200)
         try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().decode().rsplit(":", 1)[1])
+            token = mint_token(SECRET, "victim", now_ms=wall_ms(), ttl_s=7200)
             yield Target(port, process.pid, token, PUBLISH_KEY, log)
             assert process.poll() is None, "the server has ended"
         finally:

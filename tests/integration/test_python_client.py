@@ -173,7 +173,7 @@ async def test_a_fresh_token_lets_the_connection_live(
     statuses: list[Status] = []
 
     def fresh() -> str:
-        given.append(token("ann", ttl_s=3 if not given else 600))
+        given.append(token("ann", ttl_s=10 if not given else 600))
         return given[-1]
 
     async with (
