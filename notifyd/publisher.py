@@ -142,29 +142,36 @@ class Publisher:
     async def publish_bodies(self, bodies: Sequence[dict[str, Any]]) -> list[Published | HttpError]:
         """The same for what `POST /v1/notifications` takes; each must have an `idempotency_key`."""
         outcomes: dict[int, Published | HttpError] = {}
-        deadline = trio.current_time() + self._give_up_s
+        deadline = self._deadline()
         for wait_s in self._waits():
             left = [at for at in range(len(bodies)) if _is_open(outcomes.get(at))]
             for batch in _batches(left, bodies):
-                outcomes.update(
-                    zip(batch, await self._publish_batch([bodies[at] for at in batch]), strict=True)
-                )
+                answers = await self._publish_batch([bodies[at] for at in batch], deadline)
+                outcomes.update(zip(batch, answers, strict=True))
+                if trio.current_time() >= deadline and any(map(_is_open, answers)):
+                    break
             again = any(_is_open(outcomes.get(at)) for at in left)
             if not again or trio.current_time() + wait_s > deadline:
                 break
             await trio.sleep(wait_s)
-        return [outcomes[at] for at in range(len(bodies))]
+        not_tried = Unavailable(f"not sent, since {self._give_up_s:g} s had passed with others")
+        return [outcomes.get(at, not_tried) for at in range(len(bodies))]
 
-    async def _publish_batch(self, bodies: list[dict[str, Any]]) -> list[Published | HttpError]:
+    async def _publish_batch(
+        self, bodies: list[dict[str, Any]], deadline: float
+    ) -> list[Published | HttpError]:
+        """Once at least; again and again until the deadline."""
+        body = encode_json({"notifications": bodies})
         try:
-            response = await self._post("/v1/notifications", encode_json({"notifications": bodies}), {})
+            response = await self._post("/v1/notifications", body, {}, deadline)
         except (Unavailable, OutcomeUnknown) as fault:
             return [fault] * len(bodies)
         except (BadRequest, TooLarge, Unprocessable) as fault:  # one spoils them all: which?
             if len(bodies) == 1:
                 return [fault]
             half = len(bodies) // 2
-            return await self._publish_batch(bodies[:half]) + await self._publish_batch(bodies[half:])
+            first = await self._publish_batch(bodies[:half], deadline)
+            return first + await self._publish_batch(bodies[half:], deadline)
         results = _decode(response, _Results).results
         if len(results) != len(bodies):
             raise UnexpectedAnswer(f"{len(results)} results for {len(bodies)} notifications")
@@ -187,8 +194,13 @@ class Publisher:
             yield self._draw() * bound_s
             bound_s = min(2 * bound_s, MAX_WAIT_SECONDS)
 
-    async def _post(self, path: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
-        deadline = trio.current_time() + self._give_up_s
+    def _deadline(self) -> float:
+        return trio.current_time() + self._give_up_s
+
+    async def _post(
+        self, path: str, body: bytes, headers: dict[str, str], deadline: float | None = None
+    ) -> httpx2.Response:
+        deadline = self._deadline() if deadline is None else deadline
         headers = {"Content-Type": "application/json"} | headers
         uncertain = False
         for jitter_s in self._waits():

@@ -45,6 +45,7 @@ from notifyd.store.waking import listen
 from notifyd.transport.connection import Lane
 from notifyd.transport.door import Door, url_of
 from notifyd.transport.heartbeat import Wheel
+from notifyd.transport.http2 import StreamRoom
 from notifyd.transport.hypercorn import open_http
 from notifyd.transport.listeners import connection_limit
 from notifyd.transport.sse import serve_sse
@@ -223,19 +224,21 @@ async def _open_front(
             draw=outside.draw,
             limits=config.limits,
         )
+        on_refused = partial(service.connections.tally.refusals.note, wheel, "http")
+        room = StreamRoom(partial(_room, config.max_connections), lambda: main.statistics().open, on_refused)
         main = Door(
             websocket=partial(serve_websocket, lane=lane),
             sse=partial(serve_sse, lane=lane),
             http=http.serve,
             direct={PATH: DirectPublish(parts)},
-            on_refused=partial(service.connections.tally.refusals.note, wheel, "http"),
+            on_refused=on_refused,
             trusted_hops=config.trusted_hops,
             turnstile=service.connections.turnstile,
             network=outside.network,
             tls=service.tls,
-            http2=partial(http.serve_http2, events=partial(serve_sse, lane=lane), hops=config.trusted_hops),
+            http2=http.over_http2(partial(serve_sse, lane=lane), config.trusted_hops, room),
             head_s=config.head_seconds,
-            limit=partial(_room, config.max_connections),
+            limit=room.left_for_connections,
         )
         binds = [(main, config.listen)]
         if config.operator_listen is not None:

@@ -299,6 +299,33 @@ async def test_a_batch_that_cannot_be_sent_fails_alone(autojump_clock: MockClock
     assert isinstance(outcomes[1000], errors.Unavailable)
 
 
+async def test_all_batches_together_give_up_in_time(autojump_clock: MockClock) -> None:
+    server = FakeServer(httpx2.ConnectError("refused"))
+    async with server.publisher(give_up_s=30, draw=lambda: 1.0) as publisher:
+        outcomes = await publisher.publish_many(items(3001))
+    assert all(isinstance(outcome, errors.Unavailable) for outcome in outcomes)
+    assert trio.current_time() - server.at[0] <= 30
+
+
+async def test_batches_after_the_time_are_sent_while_the_server_takes_them(autojump_clock: MockClock) -> None:
+    server = FakeServer(results)
+    async with server.publisher(give_up_s=-1) as publisher:
+        outcomes = await publisher.publish_many(items(2001))
+    assert all(isinstance(outcome, Published) for outcome in outcomes)
+    assert len(server.requests) == 3
+
+
+async def test_batches_after_one_that_came_to_nothing_in_the_time_are_not_sent(
+    autojump_clock: MockClock,
+) -> None:
+    server = FakeServer(httpx2.ReadTimeout(""))
+    async with server.publisher(give_up_s=-1) as publisher:
+        outcomes = await publisher.publish_many(items(1001))
+    assert isinstance(outcomes[0], errors.OutcomeUnknown)
+    assert isinstance(outcomes[1000], errors.Unavailable)
+    assert len(server.requests) == 1
+
+
 async def test_results_that_do_not_fit_the_request() -> None:
     async with FakeServer(httpx2.Response(201, json={"results": []})).publisher() as publisher:
         with pytest.raises(UnexpectedAnswer, match="0 results for 1"):

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -21,7 +21,7 @@ from notifyd.messages import encode_json
 from notifyd.publisher import BATCH_ITEMS, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from notifyd.cli.progress import Notice
@@ -129,7 +129,7 @@ async def publish_lines(
     Raises OSError and what `bulk.send` raises. Cancellation: batches already answered stay stored.
     """
     failure: Exception | None = None
-    with _open(path) as (file, size):
+    async with _opened(path) as (file, size):
         put, take = trio.open_memory_channel[tuple[list[Line], int]](_AHEAD)
         async with trio.open_nursery() as nursery:
             try:
@@ -172,13 +172,16 @@ async def _read(file: int, put: trio.MemorySendChannel[tuple[list[Line], int]]) 
             await put.send((lines, position))
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[int, int]]:
-    """A file's descriptor and size; 0 where there is none to know."""
+@asynccontextmanager
+async def _opened(path: Path) -> AsyncGenerator[tuple[int, int], None]:
+    """A file's descriptor and size; 0 where there is none to know.
+
+    Cancellation: a pipe that nobody writes to keeps the thread that opens it.
+    """
     if str(path) == "-":
         yield sys.stdin.fileno(), _size(sys.stdin.fileno())
         return
-    with path.open("rb") as file:
+    with await trio.to_thread.run_sync(path.open, "rb", abandon_on_cancel=True) as file:
         yield file.fileno(), _size(file.fileno())
 
 

@@ -136,8 +136,9 @@ class Conversation(Talk):
         except ConnectionClosed:
             return
 
-    async def _send_fresh_token(self, token: str) -> None:
+    async def _send_fresh_token(self, token: str) -> bool:
         await self._say("auth", {"token": token})
+        return True
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from notifyd.client.talk import Means, Talk
     from notifyd.messages import RecoveryReason
 
-#: Seconds for TCP and TLS; for the upgrade and the first message there is as much again.
+#: Seconds for TCP and TLS; what follows has a time of its own, see `notifyd.client.talk`.
 CONNECT_SECONDS = 10.0
 #: What waits to be sent while there is no connection.
 OUTGOING_MESSAGES = 100

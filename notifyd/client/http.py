@@ -58,7 +58,7 @@ async def ask(
     """
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_BODY_BYTES)
     fields = [("Host", address.host_header), *headers.items()]
-    if method == "POST":
+    if body or method == "POST":
         fields.append(("Content-Length", str(len(body))))
     request = h11.Request(method=method, target=address.at(path), headers=fields)
     data = [connection.send(request), connection.send(h11.Data(body)) if body else b""]

@@ -32,13 +32,18 @@ class Renewal:
         return left_s - min(AHEAD_SECONDS, left_s / 2)
 
     def is_fresh(self, token: str) -> bool:
-        """Whether `token` lasts longer, and from now on counts as the one that the server knows."""
-        old, new = expiry_s(self._token), expiry_s(token)
-        if token == self._token or old is None or new is None or new <= old:
-            return False
+        """Whether `token` lasts longer than the one that the server knows."""
+        return token != self._token and self._longer_s(token) > 0
+
+    def taken(self, token: str) -> None:
+        """The server knows `token` now, which is fresh."""
+        self._expires_at += self._longer_s(token)
         self._token = token
-        self._expires_at += new - old
-        return True
+
+    def _longer_s(self, token: str) -> float:
+        """Seconds that it lasts longer; 0 where that cannot be read."""
+        old, new = expiry_s(self._token), expiry_s(token)
+        return 0.0 if old is None or new is None else new - old
 
 
 def expiry_s(token: str) -> float | None:

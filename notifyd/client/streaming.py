@@ -134,5 +134,5 @@ class EventStream(Talk):
             if await self._call("ack", data) is None:
                 self._acked = place
 
-    async def _send_fresh_token(self, token: str) -> None:
-        await self._call("auth", {"connection_id": self.connection_id, "token": token})
+    async def _send_fresh_token(self, token: str) -> bool:
+        return await self._call("auth", {"connection_id": self.connection_id, "token": token}) is None

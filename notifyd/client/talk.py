@@ -136,8 +136,8 @@ class Talk(ABC):
         """Open it and talk."""
 
     @abstractmethod
-    async def _send_fresh_token(self, token: str) -> None:
-        """Tell the server, so that this connection lives on."""
+    async def _send_fresh_token(self, token: str) -> bool:
+        """Tell the server, so that this connection lives on; False when it is to be tried again."""
 
     async def _first_end(self, *parts: Awaitable[Ended | None]) -> Ended:
         """Run all of them; the first that says how it ended ends the others."""
@@ -182,6 +182,6 @@ class Talk(ABC):
                 token = await self.means.token()
             except (OSError, Unavailable):
                 continue  # `wait_s` comes closer and closer to the end, then gives up
-            if self._renewal.is_fresh(token):
-                await self._send_fresh_token(token)
+            if self._renewal.is_fresh(token) and await self._send_fresh_token(token):
+                self._renewal.taken(token)
                 self.token = token

@@ -27,13 +27,15 @@ from wsproto.events import (
     Request,
 )
 
-from notifyd.testing.http import HOST, Ended, ask, body_of, next_event
+from notifyd.client.http import ask
+from notifyd.testing.http import ADDRESS, HOST, Ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from wsproto.events import Event
 
+    from notifyd.client.http import Answer
     from notifyd.testing.http import Dial
 
 
@@ -200,27 +202,27 @@ class FakeSse(FakeClient):
         super().__init__(stream)
         self.comments: list[str] = []
         self.retry_ms: int | None = None
-        self._http = h11.Connection(h11.CLIENT)
+        self._answer: Answer
         self._text = b""
 
     async def _begin(self, path: str, token: str, cursor: str | None) -> None:
-        headers = [("Host", HOST), ("Authorization", f"Bearer {token}")]
+        headers = {"Authorization": f"Bearer {token}"}
         if cursor is not None:
-            headers.append(("Last-Event-ID", cursor))
-        answer = await ask(self._http, self.stream, ("GET", path, headers), b"")
-        if answer.status_code != 200:
-            raise Refused(answer.status_code, await body_of(self._http, self.stream))
+            headers["Last-Event-ID"] = cursor
+        self._answer = await ask(self.stream, ADDRESS, "GET", path, headers)
+        if self._answer.status != 200:
+            raise Refused(self._answer.status, await self._answer.body())
 
     async def _next(self) -> Received:
         while True:
             while b"\n\n" not in self._text:
                 try:
-                    event = await next_event(self._http, self.stream)
+                    part = await self._answer.part()
                 except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError) as error:
                     raise Ended(1006, str(error)) from error
-                if not isinstance(event, h11.Data):
+                if not part:
                     raise Ended(1006, "the stream ended")
-                self._text += bytes(event.data)
+                self._text += part
             block, _, self._text = self._text.partition(b"\n\n")
             received = self._event_of(block.decode())
             if received is not None:

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 import h11
 import trio
 
+from notifyd.client.dial import Address
+from notifyd.client.http import ask, dialled
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 
 HOST: Final = "127.0.0.1"
+#: What a server is called in requests, wherever it listens.
+ADDRESS: Final = Address(HOST, 80, secure=False, path="/ws")
 
 
 class Ended(Exception):
@@ -66,44 +71,15 @@ async def call(
     `dial` raises.
     """
     data = b"" if body is None else json.dumps(body).encode()
-    fields = [("Host", HOST), ("Connection", "close"), ("Content-Length", str(len(data))), *headers]
-    fields += [("Content-Type", "application/json")] if data else []
-    fields += [("Authorization", f"Bearer {bearer}")] if bearer is not None else []
-    http, stream = h11.Connection(h11.CLIENT), await dial()
-    try:
-        head = await ask(http, stream, (method, path, fields), data)
-        named = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        return Answer(head.status_code, named, await body_of(http, stream))
-    except (trio.BrokenResourceError, h11.RemoteProtocolError) as error:
-        raise Ended(1006, str(error)) from error
-    finally:
-        await trio.aclose_forcefully(stream)
-
-
-async def ask(
-    http: h11.Connection,
-    stream: trio.abc.HalfCloseableStream,
-    request: tuple[str, str, list[tuple[str, str]]],
-    body: bytes,
-) -> h11.Response:
-    method, target, headers = request
-    parts = [http.send(h11.Request(method=method, target=target, headers=headers))]
-    parts += [http.send(h11.Data(data=body))] if body else []
-    parts.append(http.send(h11.EndOfMessage()))
-    await stream.send_all(b"".join(part for part in parts if part))
-    while not isinstance(event := await next_event(http, stream), h11.Response):
-        assert isinstance(event, h11.InformationalResponse), event
-    return event
-
-
-async def next_event(http: h11.Connection, stream: trio.abc.HalfCloseableStream) -> Any:
-    while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(bytes(await stream.receive_some(65536)))
-    return event
-
-
-async def body_of(http: h11.Connection, stream: trio.abc.HalfCloseableStream) -> bytes:
-    body = b""
-    while isinstance(event := await next_event(http, stream), h11.Data):
-        body += bytes(event.data)
-    return body
+    fields = {"Connection": "close", **dict(headers)}
+    fields |= {"Content-Type": "application/json"} if data else {}
+    fields |= {"Authorization": f"Bearer {bearer}"} if bearer is not None else {}
+    async with dialled(dial) as stream:
+        try:
+            answer = await ask(stream, ADDRESS, method, path, fields, data)
+            parts = []
+            while part := await answer.part():
+                parts.append(part)
+        except (trio.BrokenResourceError, h11.RemoteProtocolError) as error:
+            raise Ended(1006, str(error)) from error
+    return Answer(answer.status, answer.headers, b"".join(parts))

@@ -7,15 +7,20 @@ what Hypercorn cannot take, ends that request only.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.config import Config
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
@@ -23,14 +28,16 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from notifyd.errors import HttpError
+from notifyd.transport.door import IDLE_S
 from notifyd.transport.head import MAX_HEAD_BYTES
 from notifyd.transport.http2 import EventsApp, Http2Stream
-from notifyd.transport.refusal import problem_body
+from notifyd.transport.refusal import answer_problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
-    from notifyd.transport.http2 import StreamLane
+    from notifyd.transport.door import Http2
+    from notifyd.transport.http2 import StreamLane, StreamRoom
     from notifyd.transport.stream import DoorStream
     from notifyd.transport.wire import Wire
 
@@ -42,8 +49,6 @@ if TYPE_CHECKING:
 
 #: Seconds for the last part of an answer, which the application's own cancellation must not cut.
 FINAL_SEND_S = 5.0
-#: Seconds that an HTTP/2 connection may be without a request.
-IDLE_S = 75.0
 #: Seconds for the application to start, and to end.
 LIFESPAN_S = 10.0
 
@@ -73,7 +78,7 @@ class HttpLane:
         try:
             with stream.turn:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_reset_when_cancelled, stream)
+                    nursery.start_soon(_abort_when_cancelled, stream, stream.turn)
                     await server.run()
                     stream.turn.cancel()
         except* Exception as faults:
@@ -81,13 +86,17 @@ class HttpLane:
                 log.warning("http.fault", peer_left=stream.turn.cancel_called, exc_info=faults)
             stream.abort()
 
-    async def serve_http2(self, wire: Wire, ending: trio.Event, events: StreamLane, hops: int) -> None:
-        """Serve an HTTP/2 connection until it is over; `ending` asks it to take no more requests.
+    def over_http2(self, events: StreamLane, hops: int, room: StreamRoom) -> Http2:
+        """What serves an HTTP/2 connection until it is over; its event asks for no more requests.
 
-        Never raises for what the client or the app did. Cancellation: the connection is reset.
+        `GET /events` goes to `events` while there is `room`; `hops` proxies of ours stand in front of the
+        clients. It never raises for what the client or the app did. Cancellation: the connection is reset.
         """
+        app = _wrapped(_Whole(EventsApp(self._app, events, hops, room)), self._http2_config)
+        return partial(self._serve_http2, app)
+
+    async def _serve_http2(self, app: Any, wire: Wire, ending: trio.Event) -> None:
         context = WorkerContext(None)
-        app = _wrapped(_Whole(EventsApp(self._app, events, hops)), self._http2_config)
         server = _Http2Server(
             app,
             self._http2_config,
@@ -111,13 +120,13 @@ async def _terminate(context: WorkerContext, ending: trio.Event) -> None:
     await context.terminated.set()
 
 
-async def _abort_when_cancelled(wire: Wire, turn: trio.CancelScope) -> None:
-    """Hypercorn shields its writes, so that a cancellation has to end them by the socket."""
+async def _abort_when_cancelled(connection: DoorStream | Wire, turn: trio.CancelScope) -> None:
+    """Hypercorn shields its writes; a cancellation from outside the turn has to end them by the socket."""
     try:
         await trio.sleep_forever()
     finally:
         if not turn.cancel_called:
-            wire.abort()
+            connection.abort()
 
 
 class _Http2Server(TCPServer):
@@ -132,7 +141,24 @@ class _Http2Server(TCPServer):
         # Set once, before the settings are sent.
         wrapper.protocol.streams = _Streams()
         del wrapper.protocol.connection.local_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL]
+        wrapper.protocol.stream_send = partial(_send_on, wrapper.protocol, wrapper.protocol.stream_send)
         self._protocol = wrapper
+
+
+async def _send_on(protocol: Any, send: Callable[[Any], Awaitable[None]], event: Any) -> None:
+    """Hypercorn just forgets a stream whose app broke off in its answer; its client would wait for ever."""
+    if isinstance(event, StreamClosed):
+        buffer = protocol.stream_buffers.get(event.stream_id)
+        if buffer is not None and not buffer._complete:
+            await _reset(protocol, event.stream_id)
+    await send(event)
+
+
+async def _reset(protocol: Any, stream_id: int) -> None:
+    with contextlib.suppress(ProtocolError):  # the client was faster
+        protocol.connection.reset_stream(stream_id, ErrorCodes.INTERNAL_ERROR)
+        await protocol._window_updated(stream_id)  # what still waits to be sent is thrown away
+        await protocol._flush()
 
 
 class _Streams(dict[int, Any]):
@@ -172,20 +198,7 @@ class _Whole:
         except* Exception as faults:
             log.error("http.app_fault", exc_info=faults)
         if not started and scope["type"] == "http":
-            await _answer_failure(relay)
-
-
-async def _answer_failure(send: Send) -> None:
-    """The answer of an app that gave none."""
-    error = HttpError()
-    body = problem_body(error)
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+            await answer_problem(relay, HttpError())
 
 
 @asynccontextmanager
@@ -231,15 +244,6 @@ def _settings() -> Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     return config
-
-
-async def _reset_when_cancelled(stream: DoorStream) -> None:
-    """Hypercorn shields its writes; a cancellation from outside the turn has to end them by the socket."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        if not stream.turn.cancel_called:
-            stream.abort()
 
 
 class _NoIdleTask(TrioSingleTask):
@@ -312,4 +316,4 @@ class _OneAnswer:
         if self._stream.started:
             self._stream.abort()
             return
-        await _answer_failure(relay)
+        await answer_problem(relay, HttpError())

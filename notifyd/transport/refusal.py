@@ -1,16 +1,16 @@
-"""The door's own answers: problem documents (RFC 9457) as ready bytes that end the connection. Pure."""
+"""The transport's own answers: problem documents (RFC 9457), as bytes that end a connection or by ASGI."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from notifyd.errors import BadRequest, HttpError, RequestError, Unavailable, UpgradeRequired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 
 
 class RequestTimeout(RequestError):
@@ -27,23 +27,40 @@ class NoRoom(Unavailable):
 
 def refusal(error: HttpError, fields: Iterable[tuple[str, str]] = ()) -> bytes:
     """A complete HTTP/1.1 answer for `error` that closes the connection; `fields` are added to its head."""
-    body = problem_body(error)
+    body = _problem_body(error)
     lines = [
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
-        "Content-Type: application/problem+json",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
+        *(f"{name}: {value}" for name, value in _problem_fields(error, body)),
         "Connection: close" if error.status != UpgradeRequired.status else "Connection: Upgrade, close",
     ]
-    if error.retry_after_s is not None:
-        lines.append(f"Retry-After: {error.retry_after_s}")
     if error.status == UpgradeRequired.status:  # RFC 9110 section 15.5.22
         lines.append("Upgrade: websocket")
     lines += [f"{name}: {value}" for name, value in fields]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def problem_body(error: HttpError) -> bytes:
+async def answer_problem(
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]], error: HttpError
+) -> None:
+    """Give `error` as the whole answer to an ASGI request. Raises and is cancelled as `send` does."""
+    body = _problem_body(error)
+    headers = [(name.lower().encode(), value.encode()) for name, value in _problem_fields(error, body)]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _problem_fields(error: HttpError, body: bytes) -> list[tuple[str, str]]:
+    fields = [
+        ("Content-Type", "application/problem+json"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    if error.retry_after_s is not None:
+        fields.append(("Retry-After", str(error.retry_after_s)))
+    return fields
+
+
+def _problem_body(error: HttpError) -> bytes:
     """The problem document of `error` (RFC 9457 section 3.1)."""
     return msgspec.json.encode(
         {

@@ -51,7 +51,6 @@ export class Chart {
 
   /** `series`: names of one or two lines; `say`: a value in words; `least`: the lowest top of the scale. */
   constructor(title, { series = [title], unit = "", least = 1, say = String }) {
-    Object.assign(this, { title });
     this.#title = title;
     this.#least = least;
     this.#unit = unit;

@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 3ade9b06e6e1e3671f4a30519b28cfe6ecb31553eb678d769463bcb245770278
+// Built from clients/js/src by `make client`; sources ea7d823e2e79fb559001bcfcba5c14147e5c7c67e766206bb4a3bab92084e18c
 // src/backoff.js
 var FIRST_MS = 1e3;
 var MAX_MS = 3e4;
@@ -176,9 +176,6 @@ var Machine = class {
 		this.sseUntil = sseUntil;
 		this.#random = random;
 	}
-	get wanted() {
-		return this.#wanted;
-	}
 	get live() {
 		return this.state.state === "live";
 	}
@@ -189,11 +186,11 @@ var Machine = class {
 		this.#refused = false;
 		return this.#try(now);
 	}
-	disconnect(reason = "disconnected") {
+	disconnect() {
 		this.#wanted = false;
 		this.#slot = null;
 		this.#drop();
-		return this.#become("stopped", { reason });
+		return this.#become("stopped", { reason: "disconnected" });
 	}
 	rewind(cursor, now) {
 		this.cursor = cursor;
@@ -223,6 +220,10 @@ var Machine = class {
 			});
 			this.#after("silence", PROBE_MS);
 		} else if (why !== "offline" && (why !== "visible" || now - this.#heardAt > this.#heartbeatMs)) return this.#try(now);
+		return this.#done();
+	}
+	dialling() {
+		this.#after("first", FIRST_MESSAGE_MS[this.kind]);
 		return this.#done();
 	}
 	heard(message, now) {
@@ -295,7 +296,6 @@ var Machine = class {
 			cursor: this.cursor,
 			refresh: this.#refresh
 		});
-		this.#after("first", FIRST_MESSAGE_MS[this.kind]);
 		return this.#become("connecting", {
 			transport: this.kind,
 			reason: this.state.reason
@@ -303,7 +303,7 @@ var Machine = class {
 	}
 	#established(message, now) {
 		const { data } = message;
-		if (!data.recovered && this.cursor !== null || this.cursor === null) this.cursor = data.cursor;
+		if (!data.recovered || this.cursor === null) this.cursor = data.cursor;
 		this.#heartbeatMs = data.heartbeat_interval_ms;
 		this.connectionId = data.connection_id;
 		this.#refused = this.#refresh = false;
@@ -472,6 +472,9 @@ var TokenKeeper = class {
 		});
 		return this.#asked;
 	}
+	expire() {
+		this.#until = 0;
+	}
 	async #ask(getToken, refresh, old) {
 		let token;
 		try {
@@ -479,15 +482,16 @@ var TokenKeeper = class {
 		} catch (fault) {
 			throw fault instanceof Fault ? fault : new Fault(`no token: ${fault?.message ?? fault}`);
 		}
+		const refused = refresh && token === this.#token;
+		this.#token = token || null;
 		if (!token) throw new Fault("signed out: there is no token", {
 			status: 401,
 			stop: true
 		});
-		if (refresh && token === this.#token) throw new Fault("signed out: token refused", {
+		if (refused) throw new Fault("signed out: token refused", {
 			status: 401,
 			stop: true
 		});
-		this.#token = token;
 		const now = Date.now();
 		this.#until = now + (lifetimeOf(token, now) ?? Infinity);
 		return token;
@@ -572,6 +576,7 @@ function openWebSocket({ base, token, cursor, WebSocket }, { heard, ended }) {
 	};
 }
 // src/connection.js
+var REVOKED = 4503;
 var REMEMBERED = "notifyd.sse-until";
 var memory = {
 	read() {
@@ -594,9 +599,10 @@ var Connection = class {
 	#machine;
 	#base;
 	#keeper;
+	#ack;
 	#sink;
 	#WebSocket;
-	constructor({ base, keeper, sink, transport = "auto", WebSocket }) {
+	constructor({ base, keeper, ack, sink, transport = "auto", WebSocket }) {
 		const usable = WebSocket !== void 0 || transport === "websocket";
 		this.#machine = new Machine({
 			transport: usable ? transport : "sse",
@@ -604,6 +610,7 @@ var Connection = class {
 		});
 		this.#base = base;
 		this.#keeper = keeper;
+		this.#ack = ack;
 		this.#sink = sink;
 		this.#WebSocket = WebSocket;
 	}
@@ -613,14 +620,17 @@ var Connection = class {
 	get state() {
 		return this.#machine.state;
 	}
+	get id() {
+		return this.#machine.connectionId || void 0;
+	}
 	connect(cursor) {
 		this.#run(this.#machine.connect(cursor, Date.now()));
 	}
 	rewind(cursor) {
 		this.#run(this.#machine.rewind(cursor, Date.now()));
 	}
-	disconnect(reason) {
-		this.#run(this.#machine.disconnect(reason));
+	disconnect() {
+		this.#run(this.#machine.disconnect());
 	}
 	wake(why) {
 		this.#run(this.#machine.wake(why, Date.now()));
@@ -633,12 +643,6 @@ var Connection = class {
 	}
 	say(message) {
 		return this.#machine.live && (this.#link?.say(message) ?? false);
-	}
-	async ack(upTo) {
-		if (!this.say({
-			type: "ack",
-			data: { up_to: upTo }
-		})) await this.#post("/v1/notifications/ack", { up_to: upTo });
 	}
 	#run(effects) {
 		for (const effect of effects) this.#carryOut(effect);
@@ -664,7 +668,7 @@ var Connection = class {
 				memory.write(effect.sseUntil);
 				break;
 			case "ack":
-				this.ack(effect.upTo).catch(() => {});
+				this.#ack(effect.upTo).catch(() => {});
 				break;
 			case "renew":
 				this.#renew();
@@ -687,12 +691,15 @@ var Connection = class {
 				if (current()) this.#run(this.#machine.heard(JSON.parse(text), Date.now()));
 			},
 			ended: (fault) => {
-				if (current()) this.#run(this.#machine.ended(fault, Date.now()));
+				if (!current()) return;
+				if (fault.code === REVOKED) this.#keeper.expire();
+				this.#run(this.#machine.ended(fault, Date.now()));
 			}
 		};
 		try {
 			const token = await this.#keeper.get({ refresh });
 			if (!current()) return;
+			this.#run(this.#machine.dialling());
 			const to = {
 				base: this.#base,
 				token,
@@ -725,19 +732,19 @@ var Connection = class {
 			if (!this.say({
 				type: "auth",
 				data: { token }
-			})) await this.#post("/v1/auth", {
-				connection_id: this.#machine.connectionId,
-				token
-			});
+			})) {
+				const body = {
+					connection_id: this.#machine.connectionId,
+					token
+				};
+				await call(new URL("/v1/auth", this.#base), {
+					method: "POST",
+					token,
+					body
+				});
+			}
 			if (generation === this.#generation) this.#run(this.#machine.tokenEnds(lifetimeOf(token, Date.now())));
 		} catch {}
-	}
-	async #post(path, body) {
-		return call(new URL(path, this.#base), {
-			method: "POST",
-			token: await this.#keeper.get(),
-			body
-		});
 	}
 	#after(name, ms) {
 		clearTimeout(this.#timers.get(name));
@@ -777,11 +784,10 @@ var Delivery = class {
 };
 // src/election.js
 function elect(name, { won, lost }) {
-	const locks = name === null ? void 0 : globalThis.navigator?.locks;
 	const leaving = new AbortController();
 	let queued = false;
 	let release = () => {};
-	function request(lock, manager, steal) {
+	function request(lock, steal) {
 		if (!steal && queued) return;
 		if (!steal) queued = true;
 		const hold = () => {
@@ -792,17 +798,17 @@ function elect(name, { won, lost }) {
 				release = () => resolve(null);
 			});
 		};
-		manager.request(lock, steal ? { steal } : { signal: leaving.signal }, hold).catch(() => {
+		navigator.locks.request(lock, steal ? { steal } : { signal: leaving.signal }, hold).catch(() => {
 			if (leaving.signal.aborted) return;
 			lost();
-			request(lock, manager, false);
+			request(lock, false);
 		});
 	}
-	if (name === null || !locks) won();
-	else request(name, locks, false);
+	if (name === null) won();
+	else request(name, false);
 	return {
 		steal() {
-			if (name !== null && locks) request(name, locks, true);
+			if (name !== null) request(name, true);
 		},
 		leave() {
 			leaving.abort();
@@ -894,17 +900,17 @@ var Tabs = class {
 			lost: () => this.#follow()
 		});
 	}
-	stop(reason) {
+	stop() {
 		clearInterval(this.#ticking);
 		this.#leading = false;
-		this.#connection.disconnect(reason);
+		this.#connection.disconnect();
 		this.#election?.leave();
 		this.#channel?.close();
 		this.#election = this.#channel = null;
 	}
 	wake(why) {
 		if (this.#leading) this.#connection.wake(why);
-		else this.#tick();
+		else if (this.#unanswered === 0) this.#tick();
 	}
 	retry() {
 		if (this.#leading) this.#connection.retry();
@@ -932,7 +938,7 @@ var Tabs = class {
 	#tell(message) {
 		if (!this.#leading) return;
 		this.#post(message);
-		if (message.kind === "entry" || message.kind === "position") this.#told.push(message);
+		if (this.#channel && (message.kind === "entry" || message.kind === "position")) this.#told.push(message);
 		if (this.#told.length > TOLD) this.#told.shift();
 		this.#take(message);
 	}
@@ -960,8 +966,10 @@ var Tabs = class {
 				cursor: position
 			}
 		}, to);
-		else if (notAfter(from, cursor)) for (const each of this.#told) this.#post(each, to);
-		else this.#connection.rewind(cursor);
+		else if (notAfter(from, cursor)) {
+			const lacks = this.#told.filter((each) => !notAfter(each.kind === "entry" ? each.message.id : each.cursor, cursor));
+			for (const each of lacks) this.#post(each, to);
+		} else this.#connection.rewind(cursor);
 	}
 	#heard(message) {
 		if (message.to !== void 0 && message.to !== this.#id) return;
@@ -1121,11 +1129,18 @@ var NotifydClient = class {
 	}
 	async ack(upTo = this.cursor ?? void 0) {
 		if (upTo === void 0) return;
-		const connection = this.#tabs?.connection;
-		if (connection) await connection.ack(upTo);
-		else await this.call("/v1/notifications/ack", {
+		const data = { up_to: upTo };
+		if (this.send({
+			type: "ack",
+			data
+		})) return;
+		const body = {
+			...data,
+			connection_id: this.#tabs?.connection?.id
+		};
+		await this.call("/v1/notifications/ack", {
 			method: "POST",
-			body: { up_to: upTo }
+			body
 		});
 	}
 	async mark(state, { ids, upTo }) {
@@ -1170,6 +1185,7 @@ var NotifydClient = class {
 				connect: (sink) => new Connection({
 					base: this.#base,
 					keeper: this.#keeper,
+					ack: (upTo) => this.ack(upTo),
 					sink,
 					transport: this.#transport,
 					WebSocket: this.#options.WebSocket ?? globalThis.WebSocket
@@ -1208,7 +1224,7 @@ var NotifydClient = class {
 	}
 	async #shareName() {
 		const { share = true, getToken } = this.#options;
-		if (share === false || !inBrowser()) return null;
+		if (share === false || !inBrowser() || !navigator.locks) return null;
 		const where = `notifyd ${this.#base.origin}`;
 		if (typeof share === "string") return `${where} ${share}`;
 		if (!getToken) return where;

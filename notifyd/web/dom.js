@@ -1,5 +1,7 @@
 // Elements without a framework: h("button", { class: "x", onclick }, "text").
 
+import { ago, moment } from "./format.js";
+
 export const $ = (id) => document.getElementById(id);
 
 export function h(tag, attributes = {}, ...children) {
@@ -12,6 +14,9 @@ export function h(tag, attributes = {}, ...children) {
   element.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return element;
 }
+
+/** How long ago, and in full when pointed at. */
+export const when = (iso) => h("time", { datetime: iso, title: moment(iso) }, ago(iso));
 
 /** Run an action of a button that is busy meanwhile; what it throws goes to `failed`. */
 export async function busy(button, action, failed) {

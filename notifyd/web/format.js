@@ -71,3 +71,6 @@ export function ruleWords(rule, currency) {
     default: return rule.type;
   }
 }
+
+/** Transports as people call them. */
+export const TRANSPORTS = { websocket: "WebSocket", sse: "SSE" };

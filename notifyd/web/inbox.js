@@ -1,15 +1,11 @@
 // What the user has been told: a list joined from GET /v1/notifications and the live entries after its cursor.
 // No DOM in here; `change` events say what to draw.
 
-import { parseCursor } from "/client.js";
+import { notAfter } from "/client.js";
 
 const ROOM = 200; // notifications kept in the page; older ones can be asked for again
 const RANK = { unread: 0, seen: 1, read: 2, archived: 3, withdrawn: 4 };
 export const isUnread = (item) => RANK[item.state] < RANK.read;
-const notAfter = (id, cursor) => {
-  const [a, b] = [parseCursor(id), parseCursor(cursor)];
-  return a !== null && b !== null && a.epoch === b.epoch && a.seq <= b.seq;
-};
 
 export class Inbox extends EventTarget {
   #items = new Map(); // notification_id → message with `state`, newest first when sorted by id

@@ -1,14 +1,12 @@
 // The list of notifications, drawn from the inbox's changes.
 
-import { $, busy, h } from "./dom.js";
-import { ago, dropPercent, moment, money, percent, priceBefore, reason } from "./format.js";
+import { $, busy, h, when } from "./dom.js";
+import { ago, dropPercent, money, percent, priceBefore, reason } from "./format.js";
 import { isUnread } from "./inbox.js";
 import { failed } from "./toast.js";
 
 const SAID_AFTER_MS = 1_000;
 const TITLE = "notifyd";
-
-const when = (iso) => h("time", { datetime: iso, title: moment(iso) }, ago(iso));
 
 function dealView(deal) {
   const before = priceBefore(deal);

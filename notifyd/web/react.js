@@ -1,4 +1,4 @@
-// Built from clients/js/src by `make client`; sources 3ade9b06e6e1e3671f4a30519b28cfe6ecb31553eb678d769463bcb245770278
+// Built from clients/js/src by `make client`; sources ea7d823e2e79fb559001bcfcba5c14147e5c7c67e766206bb4a3bab92084e18c
 "use client";
 import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import { Fault, backoff, bridge, createClient, createEventBus, notAfter } from "/client.js";
@@ -58,14 +58,15 @@ var Inbox = class {
 		for (const end of this.#ends.splice(0)) end();
 	}
 	async markRead(ids) {
-		const before = this.#snapshot;
 		const { cursor } = this.#client;
 		if (ids?.length === 0 || !ids && cursor === null) return;
-		this.#raise("read", ids ? ({ data }) => ids.includes(data.notification_id) : () => true, !ids);
+		const meant = ({ data }) => !ids || ids.includes(data.notification_id);
+		const raised = this.#snapshot.notifications.filter((each) => isUnread(each) && meant(each));
+		this.#raise("read", meant, !ids);
 		try {
 			await this.#client.mark("read", ids ? { ids } : { upTo: cursor });
 		} catch (fault) {
-			this.#takeBack(before);
+			this.#takeBack(raised);
 			throw fault;
 		}
 	}
@@ -87,7 +88,7 @@ var Inbox = class {
 	}
 	#streamBegan({ recovered, reason, cursor }) {
 		const fresh = reason === "no-cursor";
-		if (fresh) this.#began = cursor;
+		if (!recovered) this.#began = cursor;
 		if ((fresh ? !this.#early && !notAfter(cursor, this.#readAt) : !recovered) || this.#snapshot.error) this.#load(0);
 	}
 	async #load(attempt) {
@@ -97,7 +98,7 @@ var Inbox = class {
 			const { notifications, cursor, unread } = await this.#read("");
 			if (run !== this.#run) return;
 			this.#readAt = cursor;
-			if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#load(attempt);
+			if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#later(attempt);
 			const early = this.#early.filter(({ id }) => !notAfter(id, cursor));
 			this.#early = null;
 			this.#become({
@@ -120,6 +121,9 @@ var Inbox = class {
 			loading: false
 		});
 		if (error instanceof Fault && error.stop) return;
+		this.#later(attempt);
+	}
+	#later(attempt) {
 		const run = this.#run;
 		setTimeout(() => {
 			if (run === this.#run) this.#load(attempt + 1);
@@ -166,12 +170,12 @@ var Inbox = class {
 		});
 		return found;
 	}
-	#takeBack(before) {
-		const states = new Map(before.notifications.map(({ data, state }) => [data.notification_id, state]));
-		const notifications = this.#snapshot.notifications.map((each) => ({
+	#takeBack(raised) {
+		const states = new Map(raised.map(({ data, state }) => [data.notification_id, state]));
+		const notifications = this.#snapshot.notifications.map((each) => each.state === "read" ? {
 			...each,
-			state: states.get(each.data.notification_id) ?? each.state
-		}));
+			state: states.get(each.data.notification_id) ?? "read"
+		} : each);
 		this.#become({ notifications });
 		this.#recount();
 	}
@@ -201,29 +205,26 @@ var ON_SERVER = Object.freeze({
 	userId: null,
 	leader: false
 });
-var EMPTY = Object.freeze({
-	notifications: [],
-	unread: 0,
-	hasMore: false,
-	loading: true,
-	error: null
-});
 var makeParts = (client) => ({
 	client,
 	bus: createEventBus(),
 	inbox: createInbox(client),
 	wants: new Set()
 });
+function useNewest(value) {
+	const newest = useRef(value);
+	useEffect(() => {
+		newest.current = value;
+	});
+	return newest;
+}
 function useParts() {
 	const parts = useContext(Context);
 	if (!parts) throw new Error("There is no <NotifydProvider> around this component");
 	return parts;
 }
 function NotifydProvider({ client, bus, children, ...options }) {
-	const newest = useRef(options.getToken);
-	useEffect(() => {
-		newest.current = options.getToken;
-	});
+	const newest = useNewest(options.getToken);
 	const own = useMemo(() => {
 		const { getToken, ...rest } = options;
 		const current = getToken && { getToken: (how) => (newest.current ?? getToken)(how) };
@@ -277,15 +278,9 @@ function useWebSocket({ autoConnect = true, onConnect, onDisconnect } = {}) {
 	const send = useCallback((message) => client.send(message), [client]);
 	useWanted(parts, autoConnect, connect);
 	const isConnected = state.state === "live";
-	const told = useRef({
+	const told = useNewest({
 		onConnect,
 		onDisconnect
-	});
-	useEffect(() => {
-		told.current = {
-			onConnect,
-			onDisconnect
-		};
 	});
 	useEffect(() => {
 		if (!isConnected) return void 0;
@@ -303,18 +298,12 @@ function useWebSocket({ autoConnect = true, onConnect, onDisconnect } = {}) {
 }
 function useEventBus(event, handler) {
 	const { bus } = useParts();
-	const newest = useRef(handler);
-	useEffect(() => {
-		newest.current = handler;
-	});
+	const newest = useNewest(handler);
 	useEffect(() => bus.subscribe(event, (data) => newest.current(data)), [bus, event]);
 }
 function useAlert(handler) {
 	const { client } = useParts();
-	const newest = useRef(handler);
-	useEffect(() => {
-		newest.current = handler;
-	});
+	const newest = useNewest(handler);
 	useEffect(() => client.on("entry", (message, { alert }) => {
 		if (alert && message.type !== "notification-updated") newest.current(message);
 	}), [client]);
@@ -323,7 +312,7 @@ function useNotifications() {
 	const parts = useParts();
 	const { inbox } = parts;
 	const subscribe = useCallback((changed) => inbox.subscribe(changed), [inbox]);
-	const snapshot = useSyncExternalStore(subscribe, () => inbox.snapshot, () => EMPTY);
+	const snapshot = useSyncExternalStore(subscribe, () => inbox.snapshot, () => NOTHING);
 	useWanted(parts, true, useCallback(() => {
 		inbox.start();
 		return () => inbox.stop();

@@ -1,17 +1,16 @@
 // Live or Offline, and why; the transport in use and the way to the other; a log of the connection.
 
 import { $, h } from "./dom.js";
-import { clockTime } from "./format.js";
+import { TRANSPORTS, clockTime } from "./format.js";
 
-const NAMES = { websocket: "WebSocket", sse: "SSE" };
 const LOG_LINES = 80;
 const TRANSPORT_KEY = "notifyd.transport";
 
 /** What the status says, and the part of it that counts down. */
 export function describe({ state, reason, transport, retryAt }, now = Date.now()) {
   switch (state) {
-    case "live": return { mood: "live", title: "Live", detail: `over ${NAMES[transport]}`, next: "" };
-    case "connecting": return { mood: "wait", title: "Connecting", detail: transport ? `over ${NAMES[transport]}` : "", next: "" };
+    case "live": return { mood: "live", title: "Live", detail: `over ${TRANSPORTS[transport]}`, next: "" };
+    case "connecting": return { mood: "wait", title: "Connecting", detail: transport ? `over ${TRANSPORTS[transport]}` : "", next: "" };
     case "waiting": {
       const seconds = Math.max(0, Math.ceil((retryAt - now) / 1000));
       return { mood: "off", title: "Offline", detail: reason, next: seconds ? `next try in ${seconds} s` : "trying again" };
@@ -27,8 +26,8 @@ export function logLine(text) {
 }
 
 const logged = ({ state, reason, transport }) => {
-  if (state === "live") return `live over ${NAMES[transport]}`;
-  if (state === "connecting") return transport ? `connecting over ${NAMES[transport]}` : "connecting";
+  if (state === "live") return `live over ${TRANSPORTS[transport]}`;
+  if (state === "connecting") return transport ? `connecting over ${TRANSPORTS[transport]}` : "connecting";
   return `offline: ${reason}`;
 };
 

@@ -1,14 +1,12 @@
 // One user as an operator sees them: found by how the id begins, with connections, inbox and watches.
 
-import { $, busy, h } from "./dom.js";
-import { ago, moment, ruleWords } from "./format.js";
+import { $, busy, h, when } from "./dom.js";
+import { TRANSPORTS, ruleWords } from "./format.js";
 import { failed, toast } from "./toast.js";
 
 const PAGE = 20;
-const NAMES = { websocket: "WebSocket", sse: "SSE" };
 
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value)).toString();
-export const when = (iso) => h("time", { datetime: iso, title: moment(iso) }, ago(iso));
 const counted = (count, one) => `${count} ${one}${count === 1 ? "" : "s"}`;
 
 function connectionLine(each) {
@@ -19,7 +17,7 @@ function connectionLine(each) {
     : [each.connected_at ? "since " : "just now", each.connected_at && when(each.connected_at),
       `, at ${each.cursor}`, each.queued_bytes ? `, ${each.queued_bytes} bytes wait` : ""];
   return h("li", {},
-    h("strong", {}, NAMES[each.transport], h("span", { class: `tag ${tag[0]}` }, tag[1])),
+    h("strong", {}, TRANSPORTS[each.transport], h("span", { class: `tag ${tag[0]}` }, tag[1])),
     h("p", {}, about));
 }
 

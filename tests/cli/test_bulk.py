@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from notifyd.cli.bulk import Bulk, publish_lines, words_of
 from notifyd.cli.lines import BadLine, Line, Reader
@@ -72,6 +73,17 @@ async def test_what_has_come_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch
             os.write(theirs, b": 3}")
             os.close(theirs)
     assert server.batches == [[1, 2], [3]]
+
+
+async def test_a_pipe_that_nobody_writes_to_yet_holds_nothing_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    server = Server()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish_lines, pipe, server.bulk())
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.to_thread.run_sync(pipe.write_text, '{"n": 1}\n')
+    assert server.batches == [[1]]
 
 
 async def test_every_outcome_finds_its_line() -> None:

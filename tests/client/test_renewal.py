@@ -26,7 +26,10 @@ def test_it_is_due_a_minute_before_the_end_or_halfway() -> None:
 def test_a_fresh_token_moves_the_end() -> None:
     renewal = Renewal(token(600), expires_at=1600.0)
     assert renewal.is_fresh(token(900))
+    assert renewal.wait_s(1000.0) == 540.0
+    renewal.taken(token(900))
     assert renewal.wait_s(1000.0) == 840.0
+    assert not renewal.is_fresh(token(900))
 
 
 @pytest.mark.parametrize("other", [token(600), token(500), "nonsense", "a.b.c", "a.e30.c", ""])

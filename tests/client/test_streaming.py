@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
+from notifyd.auth import mint_token
 from notifyd.client import Client, ServerRefused, Status, open_client
 from notifyd.client.talk import OPEN_SECONDS, WEBSOCKET_PATIENCE_SECONDS
 from notifyd.messages import ErrorData, Message, iso
@@ -308,6 +309,29 @@ async def test_marks_and_acks_are_calls_that_are_repeated_while_it_may_help(
     seen = ("/notify/v1/notifications/mark", {"up_to": "e1-11", "state": "seen"})
     ack = ("/notify/v1/notifications/ack", {"up_to": "e1-11", "connection_id": "c1"})
     assert server.calls == [mark, mark, mark, seen, ack]
+
+
+async def test_a_fresh_token_that_did_not_arrive_is_sent_again(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async def script(stream: Stream) -> None:
+        await stream.hello(token_expires_at=iso(600_000))
+        while True:
+            await trio.sleep(30)
+            await stream.put(b": still here\n\n")
+
+    old, new = (mint_token("s" * 32, "ann", now_ms=0, ttl_s=ttl_s) for ttl_s in (600, 6000))
+    tokens = iter([old, new, new])
+    server = Server(nursery, script)
+    server.answers = [(503, {})]
+
+    async def next_token() -> str:
+        return next(tokens)
+
+    async with client_of(server, token=next_token) as client:
+        await client.wait_connected()
+        await trio.sleep(590)
+    assert server.calls == [("/notify/v1/auth", {"connection_id": "c1", "token": new})] * 2
 
 
 async def test_what_is_not_taken_is_an_error_message_and_no_end(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.settings
 import httpx2
 import pytest
 import trio
+import trio.lowlevel
+import trio.testing
+from quart import Blueprint
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from notifyd.auth import mint_token
@@ -248,6 +253,37 @@ async def test_calls_and_refusals(secure: Service, http2: bool) -> None:
         assert big.status_code == 413
 
 
+async def test_an_answer_that_breaks_off_over_http2_is_reset_and_nothing_else(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    broken = Blueprint("broken", __name__)
+
+    @broken.get("/broken")
+    async def break_off() -> Any:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"half"
+            await trio.lowlevel.checkpoint()
+            raise RuntimeError("no more")
+
+        return parts()
+
+    cert, key = write_certificate(tmp_path)
+    config = make_config(tls_cert_file=cert, tls_key_file=key)
+    async with open_service(config, blueprints=[broken]) as service, by_http2(service) as receive:
+        await receive()
+        for window in (65_535, 0):  # also while the half waits for its client
+            raw = RawHttp2(await dial(service, "h2"))
+            raw.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
+            assert (await raw.get("/broken", bearer()))[0] == 200
+            end = await raw.event(h2.events.StreamReset, h2.events.StreamEnded)
+            assert isinstance(end, h2.events.StreamReset)
+            assert end.error_code == h2.errors.ErrorCodes.INTERNAL_ERROR
+            assert (await raw.get("/livez", {}))[0] == 200
+            await trio.aclose_forcefully(raw.stream)
+        await service.notify_user("ann", system_message("alive"))
+        assert (await entries(receive, 1))[0]["data"]["message"] == "alive"
+
+
 async def test_http2_counts_among_a_users_connections(
     make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
@@ -257,6 +293,33 @@ async def test_http2_counts_among_a_users_connections(
         await receive()
         async with client(service, http2=True) as http:
             assert (await http.get("/events")).status_code == 429
+
+
+async def test_streams_that_nobody_reads_take_no_more_than_the_doors_room(
+    make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    cert, key = write_certificate(tmp_path)
+    config = make_config(tls_cert_file=cert, tls_key_file=key, max_connections=8)
+    async with open_service(config) as service:
+        before = len(os.listdir("/proc/self/fd"))
+        raws = [RawHttp2(await dial(service, "h2")) for _ in range(2)]
+        statuses: list[int] = []
+        for raw in raws:
+            raw.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            statuses += [(await raw.get("/events", bearer()))[0] for _ in range(20)]
+        assert statuses == [200] * 3 + [503] * 37
+        assert len(os.listdir("/proc/self/fd")) - before == 4 + 2 * 3  # both ends of each connection are here
+        with pytest.raises((trio.BrokenResourceError, ssl.SSLError)):  # 2 connections and 3 streams: full
+            await dial(service, "h2")
+        raws[0].h2.reset_stream(1)
+        await raws[0].flush()
+        with trio.fail_after(PATIENCE_S):
+            while service.connection_stats()["total"] == 3:  # noqa: ASYNC110 - nothing tells
+                await trio.sleep(0.02)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await raws[0].get("/events", bearer()))[0] == 200
+        for raw in raws:
+            await trio.aclose_forcefully(raw.stream)
 
 
 # --- what strangers send --------------------------------------------------------------------------------

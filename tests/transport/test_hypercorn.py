@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from hypercorn.config import Config
+from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
@@ -115,6 +116,10 @@ async def until_closed(at: Any) -> None:
         (TrioSingleTask.restart, ["self", "task_group", "action"]),
         (TrioSingleTask.stop, ["self"]),
         (wrap_app, ["app", "wsgi_max_body_size", "mode"]),
+        (H2Protocol.stream_send, ["self", "event"]),
+        (H2Protocol._window_updated, ["self", "stream_id"]),
+        (H2Protocol._flush, ["self"]),
+        (StreamBuffer.set_complete, ["self"]),
     ],
 )
 def test_hypercorn_still_has_the_names_that_are_used(thing: Any, parameters: list[str]) -> None:

@@ -82,9 +82,10 @@ export class NotifydClient {
   /** @param {import("./types.js").Cursor} [upTo] */
   async ack(upTo = this.cursor ?? undefined) {
     if (upTo === undefined) return;
-    const connection = this.#tabs?.connection;
-    if (connection) await connection.ack(upTo);
-    else await this.call("/v1/notifications/ack", { method: "POST", body: { up_to: upTo } });
+    const data = { up_to: upTo };
+    if (this.send({ type: "ack", data })) return;
+    const body = { ...data, connection_id: this.#tabs?.connection?.id };
+    await this.call("/v1/notifications/ack", { method: "POST", body });
   }
 
   /** @param {import("./messages.js").MarkState} state @param {import("./types.js").MarkTarget} what */
@@ -119,7 +120,7 @@ export class NotifydClient {
         name,
         delivery: this.#delivery,
         connect: (sink) => new Connection({
-          base: this.#base, keeper: this.#keeper, sink, transport: this.#transport,
+          base: this.#base, keeper: this.#keeper, ack: (upTo) => this.ack(upTo), sink, transport: this.#transport,
           WebSocket: this.#options.WebSocket ?? globalThis.WebSocket,
         }),
         out: {
@@ -146,10 +147,10 @@ export class NotifydClient {
     return this.#become({ ...STOPPED, state: "waiting", reason, retryAt: Date.now() + ms });
   }
 
-  /** By which tabs of the same user find each other; null for one that stays alone. */
+  /** By which tabs of the same user find each other; null for one that stays alone, as without Web Locks (plain http). */
   async #shareName() {
     const { share = true, getToken } = this.#options;
-    if (share === false || !inBrowser()) return null;
+    if (share === false || !inBrowser() || !navigator.locks) return null;
     const where = `notifyd ${this.#base.origin}`;
     if (typeof share === "string") return `${where} ${share}`;
     if (!getToken) return where;

@@ -6,6 +6,7 @@ import { lifetimeOf } from "./token.js";
 import { openEvents } from "./transport-sse.js";
 import { openWebSocket } from "./transport-websocket.js";
 
+const REVOKED = 4503;
 const REMEMBERED = "notifyd.sse-until";
 
 /** What this tab remembers of its network. */
@@ -34,24 +35,27 @@ export class Connection {
   #machine;
   #base;
   #keeper;
+  #ack;
   #sink;
   #WebSocket;
 
   /**
-   * @param {{base: URL, keeper: import("./token.js").TokenKeeper, sink: import("./types.js").Sink,
-   *   transport?: import("./types.js").Transport, WebSocket?: import("./types.js").WebSocketConstructor | undefined}} parts
+   * @param {{base: URL, keeper: import("./token.js").TokenKeeper, ack: (upTo: string) => Promise<void>,
+   *   sink: import("./types.js").Sink, transport?: import("./types.js").Transport, WebSocket?: import("./types.js").WebSocketConstructor | undefined}} parts
    */
-  constructor({ base, keeper, sink, transport = "auto", WebSocket }) {
+  constructor({ base, keeper, ack, sink, transport = "auto", WebSocket }) {
     const usable = WebSocket !== undefined || transport === "websocket";
     this.#machine = new Machine({ transport: usable ? transport : "sse", sseUntil: memory.read() });
     this.#base = base;
     this.#keeper = keeper;
+    this.#ack = ack;
     this.#sink = sink;
     this.#WebSocket = WebSocket;
   }
 
   get cursor() { return this.#machine.cursor; }
   get state() { return this.#machine.state; }
+  get id() { return this.#machine.connectionId || undefined; }
 
   /** @param {string | null} cursor */
   connect(cursor) { this.#run(this.#machine.connect(cursor, Date.now())); }
@@ -59,8 +63,7 @@ export class Connection {
   /** @param {string} cursor */
   rewind(cursor) { this.#run(this.#machine.rewind(cursor, Date.now())); }
 
-  /** @param {string} [reason] */
-  disconnect(reason) { this.#run(this.#machine.disconnect(reason)); }
+  disconnect() { this.#run(this.#machine.disconnect()); }
 
   /** @param {"online" | "offline" | "visible"} why */
   wake(why) { this.#run(this.#machine.wake(why, Date.now())); }
@@ -72,11 +75,6 @@ export class Connection {
 
   /** @param {import("./messages.js").ClientMessage} message */
   say(message) { return this.#machine.live && (this.#link?.say(message) ?? false); }
-
-  /** @param {string} upTo */
-  async ack(upTo) {
-    if (!this.say({ type: "ack", data: { up_to: upTo } })) await this.#post("/v1/notifications/ack", { up_to: upTo });
-  }
 
   /** @param {import("./machine.js").Effect[]} effects */
   #run(effects) {
@@ -92,7 +90,7 @@ export class Connection {
       case "say": this.#link?.say(effect.message); break;
       case "state": this.#sink.state(this.#machine.state); break;
       case "remember": memory.write(effect.sseUntil); break;
-      case "ack": this.ack(effect.upTo).catch(() => {}); break; // the next one says the same and more
+      case "ack": this.#ack(effect.upTo).catch(() => {}); break; // the next one says the same and more
       case "renew": this.#renew(); break;
       case "tell": this.#tell(effect); break;
     }
@@ -115,11 +113,16 @@ export class Connection {
       /** @param {string} text */
       heard: (text) => { if (current()) this.#run(this.#machine.heard(JSON.parse(text), Date.now())); },
       /** @param {Fault} fault */
-      ended: (fault) => { if (current()) this.#run(this.#machine.ended(fault, Date.now())); },
+      ended: (fault) => {
+        if (!current()) return;
+        if (fault.code === REVOKED) this.#keeper.expire(); // or the next connect would bring it again
+        this.#run(this.#machine.ended(fault, Date.now()));
+      },
     };
     try {
       const token = await this.#keeper.get({ refresh });
       if (!current()) return;
+      this.#run(this.#machine.dialling());
       const to = { base: this.#base, token, cursor };
       this.#link = kind === "sse" ? openEvents(to, ears) : openWebSocket({ ...to, WebSocket: this.#webSocket() }, ears);
     } catch (error) {
@@ -147,15 +150,11 @@ export class Connection {
       const token = await this.#keeper.get({ refresh: true });
       if (generation !== this.#generation || token === null) return;
       if (!this.say({ type: "auth", data: { token } })) {
-        await this.#post("/v1/auth", { connection_id: this.#machine.connectionId, token });
+        const body = { connection_id: this.#machine.connectionId, token };
+        await call(new URL("/v1/auth", this.#base), { method: "POST", token, body });
       }
       if (generation === this.#generation) this.#run(this.#machine.tokenEnds(lifetimeOf(token, Date.now())));
     } catch { /* the close code will say what follows */ }
-  }
-
-  /** @param {string} path @param {object} body */
-  async #post(path, body) {
-    return call(new URL(path, this.#base), { method: "POST", token: await this.#keeper.get(), body });
   }
 
   /** @param {string} name @param {number} ms */

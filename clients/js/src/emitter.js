@@ -35,7 +35,7 @@ export class Emitter {
 }
 
 /** As an uncaught error of its own, where tools look for it. @param {unknown} error */
-export function reportLater(error) {
+function reportLater(error) {
   if (typeof reportError === "function") reportError(error);
   else queueMicrotask(() => { throw error; });
 }

@@ -17,7 +17,7 @@ const RANK = Object.freeze({ unread: 0, seen: 1, read: 2, archived: 3, withdrawn
 const isUnread = ({ state }) => RANK[state] < RANK.read;
 
 /** @type {Snapshot} */
-const NOTHING = Object.freeze({ notifications: [], unread: 0, hasMore: false, loading: true, error: null });
+export const NOTHING = Object.freeze({ notifications: [], unread: 0, hasMore: false, loading: true, error: null });
 
 class Inbox {
   #snapshot = NOTHING;
@@ -27,7 +27,7 @@ class Inbox {
   #ends = [];
   /** @type {import("./types.js").Entry[] | null} */
   #early = null; // what came while the list was read
-  /** Where a stream without a cursor began: a list that was read before that may lack something. @type {string | null} */
+  /** Where a stream began that is not known to go on: a list read before that may lack something. @type {string | null} */
   #began = null;
   #users = 0;
   /** @type {string | null} */
@@ -74,14 +74,15 @@ class Inbox {
 
   /** Mark some as read, or all. Shown at once, and taken back when it fails. Rejects with Fault. @param {string[]} [ids] */
   async markRead(ids) {
-    const before = this.#snapshot;
     const { cursor } = this.#client;
     if (ids?.length === 0 || (!ids && cursor === null)) return;
-    this.#raise("read", ids ? ({ data }) => ids.includes(data.notification_id) : () => true, !ids);
+    const meant = (/** @type {Notification} */ { data }) => !ids || ids.includes(data.notification_id);
+    const raised = this.#snapshot.notifications.filter((each) => isUnread(each) && meant(each));
+    this.#raise("read", meant, !ids);
     try {
       await this.#client.mark("read", ids ? { ids } : { upTo: /** @type {string} */ (cursor) });
     } catch (fault) {
-      this.#takeBack(before);
+      this.#takeBack(raised);
       throw fault;
     }
   }
@@ -110,7 +111,7 @@ class Inbox {
   /** @param {import("./types.js").Recovery} recovery */
   #streamBegan({ recovered, reason, cursor }) {
     const fresh = reason === "no-cursor";
-    if (fresh) this.#began = cursor;
+    if (!recovered) this.#began = cursor;
     const lacks = fresh ? !this.#early && !notAfter(cursor, this.#readAt) : !recovered;
     if (lacks || this.#snapshot.error) this.#load(0); // after an error, as at sign-in: what is shown is not the list
   }
@@ -123,7 +124,7 @@ class Inbox {
       const { notifications, cursor, unread } = await this.#read("");
       if (run !== this.#run) return;
       this.#readAt = cursor;
-      if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#load(attempt);
+      if (this.#began !== null && !notAfter(this.#began, cursor)) return this.#later(attempt);
       const early = this.#early.filter(({ id }) => !notAfter(id, cursor));
       this.#early = null;
       this.#become({ notifications, unread, hasMore: notifications.length === this.#page, loading: false, error: null });
@@ -140,6 +141,11 @@ class Inbox {
     this.#early = null;
     this.#become({ error, loading: false });
     if (error instanceof Fault && error.stop) return;
+    this.#later(attempt);
+  }
+
+  /** @param {number} attempt */
+  #later(attempt) {
     const run = this.#run;
     setTimeout(() => { if (run === this.#run) this.#load(attempt + 1); }, backoff(attempt, Math.random));
   }
@@ -188,11 +194,11 @@ class Inbox {
     return found;
   }
 
-  /** What was marked in vain is as before. @param {Snapshot} before */
-  #takeBack(before) {
-    const states = new Map(before.notifications.map(({ data, state }) => [data.notification_id, state]));
+  /** What was marked in vain is as before, unless it is more than read by now. @param {Notification[]} raised */
+  #takeBack(raised) {
+    const states = new Map(raised.map(({ data, state }) => [data.notification_id, state]));
     const notifications = this.#snapshot.notifications.map((each) => (
-      { ...each, state: states.get(each.data.notification_id) ?? each.state }));
+      each.state === "read" ? { ...each, state: states.get(each.data.notification_id) ?? "read" } : each));
     this.#become({ notifications });
     this.#recount();
   }

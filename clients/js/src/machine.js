@@ -73,7 +73,6 @@ export class Machine {
     this.#random = random;
   }
 
-  get wanted() { return this.#wanted; }
   get live() { return this.state.state === "live"; }
 
   // --- what the application wants -------------------------------------------------------------------------
@@ -87,12 +86,11 @@ export class Machine {
     return this.#try(now);
   }
 
-  /** @param {string} [reason] */
-  disconnect(reason = "disconnected") {
+  disconnect() {
     this.#wanted = false;
     this.#slot = null;
     this.#drop();
-    return this.#become("stopped", { reason });
+    return this.#become("stopped", { reason: "disconnected" });
   }
 
   /** Read the log from an earlier place on once more. @param {Cursor} cursor @param {number} now */
@@ -133,6 +131,12 @@ export class Machine {
     } else if (why !== "offline" && (why !== "visible" || now - this.#heardAt > this.#heartbeatMs)) {
       return this.#try(now);
     }
+    return this.#done();
+  }
+
+  /** There is a token, and it is dialled now: so much time has the first message. However long the token took. */
+  dialling() {
+    this.#after("first", FIRST_MESSAGE_MS[this.kind]);
     return this.#done();
   }
 
@@ -208,15 +212,13 @@ export class Machine {
     const sse = this.transport === "sse" || (this.transport === "auto" && (this.#webSocketFailed || now < this.sseUntil));
     this.kind = sse ? "sse" : "websocket";
     this.#put({ do: "open", kind: this.kind, cursor: this.cursor, refresh: this.#refresh });
-    this.#after("first", FIRST_MESSAGE_MS[this.kind]);
     return this.#become("connecting", { transport: this.kind, reason: this.state.reason });
   }
 
   /** @param {import("./messages.js").ConnectionEstablished} message @param {number} now */
   #established(message, now) {
     const { data } = message;
-    const gap = !data.recovered && this.cursor !== null;
-    if (gap || this.cursor === null) this.cursor = data.cursor;
+    if (!data.recovered || this.cursor === null) this.cursor = data.cursor;
     this.#heartbeatMs = data.heartbeat_interval_ms;
     this.connectionId = data.connection_id;
     this.#refused = this.#refresh = false;

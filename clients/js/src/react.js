@@ -6,7 +6,7 @@
 import {
   createContext, createElement, useCallback, useContext, useEffect, useMemo, useRef, useSyncExternalStore,
 } from "react";
-import { createInbox } from "./inbox.js";
+import { NOTHING, createInbox } from "./inbox.js";
 import { bridge, createClient, createEventBus } from "./index.js";
 
 /**
@@ -22,10 +22,16 @@ const Context = createContext(/** @type {Parts | null} */ (null));
 const ON_SERVER = Object.freeze({
   state: "connecting", reason: null, transport: null, retryAt: null, status: null, userId: null, leader: false,
 });
-const EMPTY = Object.freeze({ notifications: [], unread: 0, hasMore: false, loading: true, error: null });
 
 /** @param {Client} client @returns {Parts} */
 const makeParts = (client) => ({ client, bus: createEventBus(), inbox: createInbox(client), wants: new Set() });
+
+/** What the newest render gave, for what runs later. @template Value @param {Value} value */
+function useNewest(value) {
+  const newest = useRef(value);
+  useEffect(() => { newest.current = value; });
+  return newest;
+}
 
 function useParts() {
   const parts = useContext(Context);
@@ -41,8 +47,7 @@ function useParts() {
  *   children?: import("react").ReactNode}} props
  */
 export function NotifydProvider({ client, bus, children, ...options }) {
-  const newest = useRef(options.getToken);
-  useEffect(() => { newest.current = options.getToken; });
+  const newest = useNewest(options.getToken);
   const own = useMemo(() => {
     const { getToken, ...rest } = options;
     const current = getToken && { getToken: (/** @type {{refresh: boolean}} */ how) => (newest.current ?? getToken)(how) };
@@ -97,8 +102,7 @@ export function useWebSocket({ autoConnect = true, onConnect, onDisconnect } = {
   const send = useCallback((/** @type {import("./types.js").ClientMessage} */ message) => client.send(message), [client]);
   useWanted(parts, autoConnect, connect);
   const isConnected = state.state === "live";
-  const told = useRef({ onConnect, onDisconnect });
-  useEffect(() => { told.current = { onConnect, onDisconnect }; });
+  const told = useNewest({ onConnect, onDisconnect });
   useEffect(() => {
     if (!isConnected) return undefined;
     told.current.onConnect?.();
@@ -120,8 +124,7 @@ export function useWebSocket({ autoConnect = true, onConnect, onDisconnect } = {
  */
 export function useEventBus(event, handler) {
   const { bus } = useParts();
-  const newest = useRef(handler);
-  useEffect(() => { newest.current = handler; });
+  const newest = useNewest(handler);
   useEffect(() => bus.subscribe(event, (data) => newest.current(data)), [bus, event]);
 }
 
@@ -131,8 +134,7 @@ export function useEventBus(event, handler) {
  */
 export function useAlert(handler) {
   const { client } = useParts();
-  const newest = useRef(handler);
-  useEffect(() => { newest.current = handler; });
+  const newest = useNewest(handler);
   useEffect(() => client.on("entry", (message, { alert }) => {
     if (alert && message.type !== "notification-updated") newest.current(message);
   }), [client]);
@@ -143,7 +145,7 @@ export function useNotifications() {
   const parts = useParts();
   const { inbox } = parts;
   const subscribe = useCallback((/** @type {() => void} */ changed) => inbox.subscribe(changed), [inbox]);
-  const snapshot = useSyncExternalStore(subscribe, () => inbox.snapshot, () => EMPTY);
+  const snapshot = useSyncExternalStore(subscribe, () => inbox.snapshot, () => NOTHING);
   useWanted(parts, true, useCallback(() => {
     inbox.start();
     return () => inbox.stop();

@@ -89,11 +89,10 @@ export class Tabs {
     });
   }
 
-  /** @param {string} [reason] */
-  stop(reason) {
+  stop() {
     clearInterval(this.#ticking);
     this.#leading = false;
-    this.#connection.disconnect(reason);
+    this.#connection.disconnect();
     this.#election?.leave();
     this.#channel?.close();
     this.#election = this.#channel = null;
@@ -102,7 +101,7 @@ export class Tabs {
   /** @param {"online" | "offline" | "visible"} why */
   wake(why) {
     if (this.#leading) this.#connection.wake(why);
-    else this.#tick();
+    else if (this.#unanswered === 0) this.#tick(); // several events at once say no more than one
   }
 
   retry() {
@@ -136,7 +135,7 @@ export class Tabs {
   #tell(message) {
     if (!this.#leading) return;
     this.#post(message);
-    if (message.kind === "entry" || message.kind === "position") this.#told.push(message);
+    if (this.#channel && (message.kind === "entry" || message.kind === "position")) this.#told.push(message);
     if (this.#told.length > TOLD) this.#told.shift();
     this.#take(message);
   }
@@ -165,7 +164,8 @@ export class Tabs {
     if (cursor === null) {
       this.#post({ kind: "recovered", recovery: { recovered: false, reason: "no-cursor", cursor: position } }, to);
     } else if (notAfter(from, cursor)) {
-      for (const each of this.#told) this.#post(each, to);
+      const lacks = this.#told.filter((each) => !notAfter(each.kind === "entry" ? each.message.id : each.cursor, cursor));
+      for (const each of lacks) this.#post(each, to);
     } else this.#connection.rewind(cursor); // the server replays; who has an entry is not given it again
   }
 

@@ -55,6 +55,9 @@ export class TokenKeeper {
     return this.#asked;
   }
 
+  /** The one at hand is of no use any more: the next is a new one. */
+  expire() { this.#until = 0; }
+
   /** @param {import("./types.js").GetToken} getToken @param {boolean} refresh @param {boolean} old */
   async #ask(getToken, refresh, old) {
     let token;
@@ -63,9 +66,10 @@ export class TokenKeeper {
     } catch (fault) {
       throw fault instanceof Fault ? fault : new Fault(`no token: ${/** @type {Error} */ (fault)?.message ?? fault}`);
     }
+    const refused = refresh && token === this.#token;
+    this.#token = token || null;
     if (!token) throw new Fault("signed out: there is no token", { status: 401, stop: true });
-    if (refresh && token === this.#token) throw new Fault("signed out: token refused", { status: 401, stop: true });
-    this.#token = token;
+    if (refused) throw new Fault("signed out: token refused", { status: 401, stop: true });
     const now = Date.now();
     this.#until = now + (lifetimeOf(token, now) ?? Infinity);
     return token;

@@ -37,6 +37,7 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const client of clients.splice(0)) client.disconnect();
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
   await server.stop();
 });
 
@@ -58,6 +59,9 @@ describe.each(/** @type {const} */ (["websocket", "sse"]))("over %s", (transport
     expect(entries).toEqual(ids(server.log));
     expect(client.cursor).toBe(server.head);
     await until(() => JSON.stringify(server.said).includes(`"up_to":"${server.head}"`));
+    const posted = server.said.filter(({ path }) => path === "/v1/notifications/ack");
+    expect(posted.map(({ body }) => body.connection_id)).toEqual(posted.map(() => expect.stringMatching(/^c\d$/)));
+    expect(posted.length > 0).toBe(transport === "sse");
     expect(server.opened.at(-1)).toEqual([transport, "6f1c9a02-1"]);
   });
 
@@ -162,6 +166,41 @@ it("waits for a token that cannot be had now, and needs none where a cookie is",
   const { live, states } = connect({ getToken: () => { calls += 1; if (calls === 1) throw new Error("503"); return "t"; } });
   await live();
   expect(states.some(({ state, reason }) => state === "waiting" && reason === "no token: 503")).toBe(true);
+});
+
+it("gives a slow token its time, on the WebSocket", async () => {
+  const timers = vi.spyOn(globalThis, "setTimeout");
+  /** @type {(token: string) => void} */
+  let give = () => {};
+  const { client, live } = connect({ getToken: () => new Promise((resolve) => { give = resolve; }) });
+  await until(() => client.state.state === "connecting");
+  expect(timers.mock.calls.filter(([, ms]) => ms === 3_000)).toEqual([]);
+  give("t");
+  await live();
+  expect(timers.mock.calls.filter(([, ms]) => ms === 3_000)).toHaveLength(1);
+});
+
+it("comes back with another token after its own was revoked", async () => {
+  const getToken = vi.fn(({ refresh }) => (refresh ? "new" : "old"));
+  const { client, live } = connect({ getToken });
+  await live();
+  server.closeAll(4503);
+  await until(() => client.state.state === "stopped");
+  expect(client.state).toMatchObject({ reason: "token revoked", status: 4503 });
+  client.connect();
+  await live();
+  expect(getToken.mock.calls).toEqual([[{ refresh: false }], [{ refresh: true }]]);
+});
+
+it("is alone in a page where tabs cannot elect a leader", async () => {
+  const channel = vi.fn();
+  vi.stubGlobal("BroadcastChannel", channel);
+  vi.stubGlobal("document", Object.assign(new EventTarget(), { hidden: false, hasFocus: () => true }));
+  vi.stubGlobal("addEventListener", () => {});
+  vi.stubGlobal("navigator", {});
+  const { client, live } = connect({ share: "7" });
+  await live();
+  expect([channel.mock.calls, client.state.leader]).toEqual([[], true]);
 });
 
 it("marks by HTTP, and tells when that failed", async () => {

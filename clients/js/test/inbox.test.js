@@ -69,7 +69,10 @@ beforeEach(() => {
   client = new FakeClient();
   inbox = createInbox(/** @type {any} */ (client), { pageSize: 2 });
 });
-afterEach(() => { vi.useRealTimers(); });
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 it("reads the list, then connects at its cursor", async () => {
   inbox.start();
@@ -94,12 +97,37 @@ it("joins what a live stream brought while the list was read", async () => {
 });
 
 it("reads again when a stream without a cursor began after the list", async () => {
+  vi.spyOn(Math, "random").mockReturnValue(0);
   client.connect(null);
   inbox.start();
   client.emit("recovered", { recovered: false, reason: "no-cursor", cursor: "ab-12" });
   await answer([listed(9)], "ab-9");
   await answer([listed(12), listed(9)], "ab-12");
   expect(shown()).toEqual(["ab-12 unread", "ab-9 unread"]);
+});
+
+it("takes a list of the new epoch after a restore", async () => {
+  client.connect(null);
+  inbox.start();
+  client.emit("recovered", { recovered: false, reason: "no-cursor", cursor: "ab-12" });
+  await answer([listed(9)], "ab-12");
+  client.emit("recovered", { recovered: false, reason: "other-epoch", cursor: "cd-2" });
+  await answer([listed(1)], "cd-2");
+  expect([shown(), client.asked.length]).toEqual([["ab-1 unread"], 0]);
+});
+
+it("waits longer and longer for a list that cannot be compared with the stream", async () => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, "random").mockReturnValue(1);
+  client.call = vi.fn(async () => ({ notifications: [], cursor: "cd-2", unread: 0 }));
+  client.connect(null);
+  inbox.start();
+  client.emit("recovered", { recovered: false, reason: "no-cursor", cursor: "ab-12" });
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(/** @type {any} */ (client.call).mock.calls.length).toBeLessThan(6);
+  client.emit("recovered", { recovered: false, reason: "other-epoch", cursor: "cd-2" });
+  await vi.advanceTimersByTimeAsync(0);
+  expect(inbox.snapshot.loading).toBe(false);
 });
 
 it("reads anew after a gap", async () => {
@@ -140,6 +168,18 @@ it("marks at once, and takes it back when that fails", async () => {
   expect(shown()[0]).toBe("ab-10 read");
   await expect(marking).rejects.toThrow("offline");
   expect(shown()[0]).toBe("ab-10 unread");
+});
+
+it("takes back only what that call did", async () => {
+  inbox.start();
+  await answer([listed(9), listed(8)]);
+  client.emit("entry", entry(10));
+  client.failing = new Error("offline");
+  const marking = inbox.markRead(["n9", "n10"]);
+  client.emit("entry", { type: "notification-updated", id: "ab-11", data: { state: "archived", notification_ids: ["n10"] } });
+  client.emit("entry", { type: "notification-updated", id: "ab-12", data: { state: "read", notification_ids: ["n8"] } });
+  await expect(marking).rejects.toThrow("offline");
+  expect(shown()).toEqual(["ab-10 archived", "ab-9 unread", "ab-8 read"]);
 });
 
 it("has older pages", async () => {

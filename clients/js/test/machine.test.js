@@ -15,6 +15,7 @@ const of = (/** @type {string} */ type, data = {}) => {
 /** A machine, its effects, and its timers on a clock that only the test moves. */
 class World {
   now = 1_000_000;
+  hasToken = true;
   /** @type {any[]} */
   effects = [];
   /** @type {Map<any, number>} */
@@ -29,6 +30,7 @@ class World {
   run(effects) {
     for (const effect of effects) {
       if (effect.do === "close") this.timers.clear();
+      if (effect.do === "open" && this.hasToken) this.run(this.machine.dialling());
       if (effect.do === "timer" && effect.ms < 0) this.timers.delete(effect.name);
       else if (effect.do === "timer") this.timers.set(effect.name, this.now + effect.ms);
       if (effect.do !== "timer" && effect.do !== "state") this.effects.push(effect);
@@ -212,6 +214,15 @@ describe("fallback", () => {
     expect(new World().connect().end({ code: 1006 }).end({ status: 403, stop: true }).machine.state)
       .toMatchObject({ state: "stopped", status: 403 });
   });
+});
+
+it("does not count how long the token takes as the WebSocket's silence", () => {
+  const world = new World();
+  world.hasToken = false;
+  world.connect().pass(60_000);
+  expect(world.took("open").map(({ kind }) => kind)).toEqual(["websocket"]);
+  world.run(world.machine.dialling()).pass(FIRST_MESSAGE_MS.websocket);
+  expect(world.took("open").map(({ kind }) => kind)).toEqual(["sse"]);
 });
 
 describe("a live stream", () => {

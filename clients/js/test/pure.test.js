@@ -91,6 +91,15 @@ describe("tokens", () => {
     vi.useRealTimers();
   });
 
+  it("are forgotten when the next one is not to be had for good", async () => {
+    const getToken = vi.fn(({ refresh }) => (refresh ? null : "t"));
+    const keeper = new TokenKeeper(getToken);
+    await keeper.get();
+    await expect(keeper.get({ refresh: true })).rejects.toMatchObject({ stop: true });
+    await keeper.get();
+    expect(getToken).toHaveBeenCalledTimes(3);
+  });
+
   it("end it when there is none, or only the refused one", async () => {
     await expect(new TokenKeeper(() => null).get()).rejects.toMatchObject({ stop: true, status: 401 });
     const keeper = new TokenKeeper(() => "same");
