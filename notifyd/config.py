@@ -94,7 +94,9 @@ class Config(BaseSettings):
 
     max_connections_per_user: int = Field(10, ge=1, description="live connections of one user, both kinds")
     max_connections: int = Field(
-        0, ge=0, description="connections at once; 0: as many as the limit of file descriptors has room for"
+        0,
+        ge=0,
+        description="connections at once, a stream over HTTP/2 being two; 0: as descriptors have room for",
     )
     max_unauthenticated: int = Field(200, ge=1, description="connections at once that still owe their token")
     auth_seconds: float = Field(5, gt=0, description="seconds for the first frame, with the token")
