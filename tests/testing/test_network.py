@@ -233,9 +233,9 @@ async def test_streams_reach_a_listener(autojump_clock: trio.testing.MockClock) 
         await stream.send_all(data)
         await stream.send_eof()
     assert bytes(got) == data
-    server.send(b"bye")
+    sent = server.send(b"bye")  # a socket takes what it likes
     server.close()
-    assert b"".join([piece async for piece in stream]) == b"bye"
+    assert b"".join([piece async for piece in stream]) == b"bye"[:sent]
     assert await stream.receive_some() == b""
     await stream.aclose()
     with pytest.raises(trio.ClosedResourceError):
